@@ -1,0 +1,208 @@
+"""A job: what a caller submits, and what one reads back."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from backroom.model.errors import InvalidInput, TooLarge
+from backroom.model.names import check_name, new_id
+from backroom.model.options import JobOptions
+from backroom.model.states import State
+
+__all__ = [
+    "DEFAULT_QUEUE",
+    "INTERNAL_QUEUE",
+    "Job",
+    "NewJob",
+    "Submitted",
+    "compact_json",
+    "format_time",
+    "new_job",
+]
+
+DEFAULT_QUEUE = "default"
+#: Deliveries, heartbeats and maintenance; left out of lists, counts and streams unless asked for by name.
+INTERNAL_QUEUE = "_internal"
+DEFAULT_MAX_DATA_BYTES = 256 * 1024
+DEFAULT_MAX_DEPTH = 64
+
+
+def compact_json(value: object, pointer: str = "") -> str:
+    """``value`` as compact JSON text. Raises `InvalidInput` for NaN, infinities, lone surrogates and foreign types."""
+    try:
+        text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidInput.at(pointer, "invalid-unicode", "holds half of a surrogate pair, which is no text") from None
+    except ValueError as error:
+        raise InvalidInput.at(pointer, "invalid-number", f"is not JSON: {error}") from None
+    except (TypeError, RecursionError) as error:
+        raise InvalidInput.at(pointer, "invalid-json", f"is not JSON: {error}") from None
+    return text
+
+
+def check_depth(value: object, limit: int, pointer: str = "/data") -> None:
+    """Raise `InvalidInput` if objects and arrays are nested more than ``limit`` deep; never recurses."""
+    level: list[Iterator[Any]] = []
+    current: Iterator[Any] = iter((value,))
+    while True:
+        for item in current:
+            if isinstance(item, dict | list | tuple):
+                level.append(current)
+                if len(level) > limit:
+                    raise InvalidInput.at(pointer, "too-deep", f"is nested more than {limit} levels deep")
+                current = iter(item.values()) if isinstance(item, dict) else iter(item)
+                break
+        else:
+            if not level:
+                return
+            current = level.pop()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """A valid job that is not stored yet; made by `new_job`."""
+
+    id: str
+    #: The job type.
+    name: str
+    queue: str
+    #: Compact JSON text.
+    data: str
+    #: Complete: the job's own over its type's.
+    options: JobOptions
+    #: ``userId`` in the data, when it is text: jobs can be listed by it.
+    user_id: str | None = None
+    #: W3C Trace Context of the caller.
+    traceparent: str | None = None
+    #: What Celery needs to run a task that was submitted through Celery, as JSON text.
+    celery: str | None = None
+
+
+def new_job(
+    *,
+    name: str,
+    data: object,
+    queue: str = DEFAULT_QUEUE,
+    options: JobOptions | None = None,
+    traceparent: str | None = None,
+    celery: str | None = None,
+    pointer: str = "",
+    max_data_bytes: int = DEFAULT_MAX_DATA_BYTES,
+    max_depth: int = DEFAULT_MAX_DEPTH,
+) -> NewJob:
+    """Check everything about a job and give it an id.
+
+    ``data`` is any JSON value; ``pointer`` is put before the pointers of errors. Raises `InvalidInput` for bad names and
+    for data that is not JSON or too deep, `TooLarge` for data above ``max_data_bytes`` bytes of compact UTF-8 JSON.
+    """
+    options = options or JobOptions()
+    check_name(name, f"{pointer}/name")
+    check_name(queue, f"{pointer}/queue")
+    check_depth(data, max_depth, f"{pointer}/data")
+    text = compact_json(data, f"{pointer}/data")
+    if len(text) > max_data_bytes or len(text.encode()) > max_data_bytes:
+        raise TooLarge(f"data of the job ({pointer}/data)", max_data_bytes, len(text.encode()))
+    user_id = data.get("userId") if isinstance(data, dict) else None
+    return NewJob(
+        id=options.job_id or new_id(),
+        name=name,
+        queue=queue,
+        data=text,
+        options=options,
+        user_id=user_id if isinstance(user_id, str) and 0 < len(user_id) <= 256 else None,
+        traceparent=traceparent,
+        celery=celery,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """The answer to a submission."""
+
+    id: str
+    state: State
+    #: The id was in use: nothing was stored, and ``state`` is that of the job that has it.
+    duplicate: bool
+
+
+def format_time(value: datetime | None) -> str | None:
+    """RFC 3339 in UTC with milliseconds."""
+    return None if value is None else value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{value.microsecond // 1000:03d}Z"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A stored job as one reads it."""
+
+    id: str
+    name: str
+    queue: str
+    state: State
+    #: ``{code, until?, detail?}``: why it is not running, computed when read; None when nothing is worth saying.
+    state_reason: dict[str, Any] | None
+    data: Any
+    options: dict[str, Any]
+    priority: int
+    tags: tuple[str, ...]
+    #: Tries that came to an outcome.
+    attempts_made: int
+    #: Total tries allowed.
+    attempts: int
+    #: How often the process that ran it died.
+    stalled: int
+    #: ``{percent, message}`` as last reported, or None.
+    progress: dict[str, Any] | None
+    result: Any
+    #: ``{type, message, traceback, attempt, at}`` of the newest failure; None once a later try has succeeded.
+    error: dict[str, Any] | None
+    created_at: datetime
+    #: When a delayed job is due.
+    run_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    #: Ready to started, of the newest try, in ms.
+    wait_ms: int | None
+    #: Started to finished, of the newest try, in ms.
+    run_ms: int | None
+    #: The id of the worker that has or had it.
+    worker: str | None
+    #: From the caller's ``traceparent``.
+    trace_id: str | None
+    #: Changes with every change of the job: what an ETag is made of.
+    version: str
+    #: Every try with its outcome, newest last, at most 50; None when it was not asked for.
+    attempt_log: list[dict[str, Any]] | None = field(default=None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The job in JSON's words, without links."""
+        view: dict[str, Any] = {
+            "id": self.id,
+            "name": self.name,
+            "queue": self.queue,
+            "state": str(self.state),
+            "stateReason": self.state_reason,
+            "data": self.data,
+            "options": self.options,
+            "priority": self.priority,
+            "tags": list(self.tags),
+            "attemptsMade": self.attempts_made,
+            "attempts": self.attempts,
+            "stalled": self.stalled,
+            "progress": self.progress,
+            "result": self.result,
+            "error": self.error,
+            "createdAt": format_time(self.created_at),
+            "runAt": format_time(self.run_at),
+            "startedAt": format_time(self.started_at),
+            "finishedAt": format_time(self.finished_at),
+            "waitMs": self.wait_ms,
+            "runMs": self.run_ms,
+            "worker": self.worker,
+            "traceId": self.trace_id,
+        }
+        if self.attempt_log is not None:
+            view["attemptLog"] = self.attempt_log
+        return view
