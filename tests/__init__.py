@@ -1,0 +1,1 @@
+"""The tests: ``unit`` (pure, or one server), ``integration`` (the stack's real processes), ``celery``, ``compose``."""

@@ -1,0 +1,61 @@
+"""Fixtures for every test: one embedded server a test process, and an empty job store for each test."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+import redis
+
+from backroom.local.server import LONGEST_SOCKET_PATH, EmbeddedServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from backroom.store import Store
+
+
+def _server_in(folder: Path, *, appendonly: bool) -> EmbeddedServer:
+    socket = folder / "valkey.sock"
+    fits = len(bytes(socket)) <= LONGEST_SOCKET_PATH
+    return EmbeddedServer(folder, socket=socket if fits else None, appendonly=appendonly)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    """A running server, shared by the tests of one process: do not stop it (``own_server`` is for that)."""
+    with _server_in(tmp_path_factory.mktemp("valkey"), appendonly=False) as running:
+        yield running
+
+
+@pytest.fixture
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    """A running server of the test's own, with an append-only file: to be killed, paused and started again."""
+    with _server_in(tmp_path_factory.mktemp("own"), appendonly=True) as running:
+        yield running
+
+
+@pytest.fixture
+def redis_url(server: EmbeddedServer) -> str:
+    """The address of the shared server, its database emptied."""
+    with redis.Redis.from_url(server.url) as client:
+        client.flushdb()
+    return server.url
+
+
+@pytest.fixture
+def key_prefix() -> str:
+    """A key prefix that no other test uses: what a process of an earlier test still writes goes elsewhere."""
+    return f"test-{uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def store(redis_url: str, key_prefix: str) -> Iterator[Store]:
+    """An empty job store on the shared server."""
+    from backroom.store import Store, connect  # noqa: PLC0415 - the store's tests are not the only ones
+
+    client = connect(redis_url, timeout=10)
+    yield Store(client, prefix=key_prefix)
+    client.close()
