@@ -20,7 +20,7 @@ import redis
 
 from backroom.local.leash import leashed
 
-__all__ = ["AddressTakenError", "EmbeddedServer", "ServerError", "find_server_binary", "free_port", "port_is_free"]
+__all__ = ["AddressTaken", "EmbeddedServer", "ServerError", "find_server_binary", "free_port", "port_is_free"]
 
 HOST: Final = "127.0.0.1"
 START_SECONDS: Final = 30.0
@@ -36,7 +36,7 @@ class ServerError(RuntimeError):
     """The server could not be found, started or stopped; the message says what to do."""
 
 
-class AddressTakenError(ServerError):
+class AddressTaken(ServerError):
     """Another process listens on the wanted port or socket."""
 
 
@@ -165,19 +165,19 @@ class EmbeddedServer:
     def check_address(self) -> None:
         """Check that the server could listen now.
 
-        :raises AddressTakenError: if another process listens on the port or the socket.
+        :raises AddressTaken: if another process listens on the port or the socket.
         """
         if self.port is not None and not port_is_free(self.port):
             message = f"port {self.port} of {HOST} is taken: choose another one, or stop what listens there"
-            raise AddressTakenError(message)
+            raise AddressTaken(message)
         if self.socket is not None and not _socket_is_free(self.socket):
             message = f"a server listens on {self.socket} already: stop it, or choose another data folder"
-            raise AddressTakenError(message)
+            raise AddressTaken(message)
 
     def start(self) -> None:
         """Start the server and wait until it has loaded its data and answers.
 
-        :raises AddressTakenError: if another process listens on the port or the socket.
+        :raises AddressTaken: if another process listens on the port or the socket.
         :raises ServerError: if the server ends or does not answer within 30 s; the end of its log is in the message.
         """
         if self._process is not None and self._process.poll() is None:
