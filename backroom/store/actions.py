@@ -1,0 +1,43 @@
+"""What people do to single jobs."""
+
+from typing import Any
+
+from backroom.model.errors import NotFound, WrongState
+from backroom.store.part import Part
+
+__all__ = ["Actions"]
+
+
+class Actions(Part):
+    """Each raises `NotFound`, or `WrongState` when the job's state does not allow it; then nothing was changed."""
+
+    def cancel(self, job_id: str) -> bool:
+        """Cancel a job that has not finished. True: done; False: it runs, and its worker was told to stop it."""
+        return self._act("cancel", "cancelled", job_id) == "ok"
+
+    def retry(self, job_id: str, *, reset_attempts: bool = False) -> None:
+        """Run a finished job again, with its options and priority; without ``reset_attempts`` it has one more try."""
+        self._act("retry", "retried", job_id, "1" if reset_attempts else "0")
+
+    def remove(self, job_id: str) -> None:
+        """Remove a job that is not running, with its logs and results."""
+        self._act("remove", "removed", job_id)
+
+    def promote(self, job_id: str) -> None:
+        """Make a delayed job waiting at once."""
+        self._act("reschedule", "promoted", job_id, "0", "")
+
+    def reschedule(self, job_id: str, *, run_at_ms: int | None = None, delay_ms: int | None = None) -> None:
+        """Give a delayed job another due time: ms since 1970, or ms from now."""
+        if (run_at_ms is None) == (delay_ms is None):
+            raise ValueError("give run_at_ms or delay_ms, and not both")
+        due = "" if run_at_ms is None else run_at_ms
+        self._act("reschedule", "rescheduled", job_id, due, "" if delay_ms is None else delay_ms)
+
+    def _act(self, script: str, done: str, job_id: str, *arguments: Any) -> str:
+        answer = self._run(script, job_id, *arguments)
+        if answer[0] == "missing":
+            raise NotFound("job", job_id)
+        if answer[0] == "state":
+            raise WrongState(job_id, answer[1], done)
+        return str(answer[0])

@@ -1,0 +1,98 @@
+"""Connections to Redis or Valkey, and what their errors mean to us."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    ConnectionError,  # noqa: A004 - the name the library gives it
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TimeoutError,  # noqa: A004 - the name the library gives it
+)
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+from backroom.model.errors import StoreFull, StoreUnavailable
+
+__all__ = ["connect", "store_errors"]
+
+#: What Redis says while it cannot serve: the first word of the error.
+_AWAY = ("LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "CLUSTERDOWN", "READONLY", "TRYAGAIN", "BUSY", "UNKILLABLE")
+#: A connection unused for this long is checked before it is used again, in seconds.
+_CHECK_AFTER = 30
+
+
+def connect(url: str, *, timeout: float | None = 2.0, single: bool = False, decode: bool = True) -> Redis:
+    """A client for ``redis://``, ``rediss://`` (TLS), ``unix://`` or ``sentinel://host:port,host:port/service/db``.
+
+    ``timeout`` bounds connecting and each answer, in seconds; None waits for ever, for blocking calls. ``single`` keeps one
+    connection for the client's life instead of a pool. Connects on first use; raises `ValueError` for other URLs.
+    """
+    options: dict[str, Any] = {
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout if timeout is not None else 5.0,
+        "socket_keepalive": True,
+        "decode_responses": decode,
+        "health_check_interval": _CHECK_AFTER,
+        # One more try on a connection that proves dead. A time-out is not tried again: the server may be at work on it.
+        "retry": Retry(NoBackoff(), 1, supported_errors=(ConnectionError,)),
+        "protocol": 2,
+    }
+    if urlsplit(url).scheme in {"sentinel", "sentinels"}:
+        return _sentinel(url, options, single=single)
+    if urlsplit(url).scheme not in {"redis", "rediss", "unix"}:
+        raise ValueError(f"BACKROOM_REDIS_URL must begin with redis://, rediss://, unix:// or sentinel://, not {url!r}")
+    client = Redis.from_url(url, **options)
+    return client.client() if single else client
+
+
+def _sentinel(url: str, options: dict[str, Any], *, single: bool) -> Redis:
+    parts = urlsplit(url)
+    login, _, hosts = parts.netloc.rpartition("@")
+    service, _, database = parts.path.strip("/").partition("/")
+    if not service:
+        raise ValueError("a sentinel URL names its service: sentinel://host:port,host:port/service/db")
+    nodes = []
+    for node in hosts.split(","):
+        host, _, port = node.rpartition(":")
+        nodes.append((host or node, int(port) if host else 26379))
+    user, _, password = login.partition(":")
+    query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    sentinel_options: dict[str, Any] = {"socket_timeout": options["socket_timeout"] or 5.0}
+    if "sentinel_password" in query:
+        sentinel_options["password"] = query["sentinel_password"]
+    if parts.scheme == "sentinels":
+        options["ssl"] = sentinel_options["ssl"] = True
+    sentinel = Sentinel(nodes, sentinel_kwargs=sentinel_options)
+    client: Redis = sentinel.master_for(
+        service, db=int(database or 0), username=unquote(user) or None, password=unquote(password) or None, **options
+    )
+    return client.client() if single else client
+
+
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """Turns the client library's errors into `StoreUnavailable` and `StoreFull`; others are bugs and pass."""
+    try:
+        yield
+    except ReadOnlyError as error:
+        raise StoreUnavailable(f"The job store is read-only at the moment: {error}") from error
+    except AuthenticationError as error:
+        raise StoreUnavailable(f"The job store refuses the login of BACKROOM_REDIS_URL: {error}") from error
+    except (ConnectionError, TimeoutError, OSError) as error:
+        raise StoreUnavailable(f"The job store does not answer: {error}") from error
+    except ResponseError as error:
+        words = str(error)
+        if words.startswith("OOM") or "OOM command not allowed" in words:
+            raise StoreFull("The job store has reached its memory limit (maxmemory) and takes no new jobs.") from error
+        if words.startswith(_AWAY) or any(f"-{word} " in words for word in _AWAY):
+            raise StoreUnavailable(f"The job store is not ready: {words}") from error
+        raise
+    except RedisError as error:
+        raise StoreUnavailable(f"The job store does not answer: {error}") from error

@@ -1,0 +1,150 @@
+"""What workers do with jobs: claim, settle, renew."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+from redis import Redis
+
+from backroom.store.connection import store_errors
+from backroom.store.part import Part
+from backroom.store.scripts import pack
+
+__all__ = ["Claimed", "Exchanged", "Execution", "Held", "Outcome", "OutcomeKind", "Renewal", "Served"]
+
+OutcomeKind = Literal[
+    "completed", "failed", "retry", "cancelled", "stalled", "release", "retry-after", "rate-limited"
+]
+
+
+class Claimed(msgspec.Struct, frozen=True):
+    """A job that this worker holds now."""
+
+    id: str
+    name: str
+    queue: str
+    #: Compact JSON text.
+    data: str
+    #: Tries that came to an outcome before this one.
+    made: int
+    stalled: int
+    #: JSON text of the job's options, or "".
+    options: str
+    #: JSON text for a task that was submitted through Celery, or "".
+    celery: str
+    traceparent: str
+    #: Proves the holding; settling and renewing need it.
+    token: str
+
+
+class Outcome(msgspec.Struct, omit_defaults=True):
+    """How a try ended."""
+
+    id: str
+    token: str
+    outcome: OutcomeKind
+    #: JSON text of the result of a completed try.
+    result: str | None = None
+    #: JSON text ``{type, message, traceback, attempt, at, ...}`` (for stalled: a plain reason).
+    error: str | None = None
+    #: ms until the next try: retry, retry-after, rate-limited.
+    delay: int | None = None
+    #: How long it ran, in ms.
+    run: int | None = None
+    #: What the attempt log calls it, when that is not ``failed``: ``timeout``.
+    tried: str | None = None
+    #: The newest progress, JSON text, if it was not reported yet.
+    progress: str | None = None
+    #: Log lines, JSON texts, that were not reported yet.
+    logs: list[str] | None = None
+
+
+class Served(msgspec.Struct, omit_defaults=True):
+    """Which queues a worker serves: those ``named``, or (None) all but those in ``without``."""
+
+    named: list[str] | None = None
+    without: dict[str, bool] | None = None
+
+
+class Held(msgspec.Struct, array_like=True):
+    """A job to renew the lease of."""
+
+    id: str
+    token: str
+    queue: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exchanged:
+    """The answer of an exchange."""
+
+    #: For each outcome: whether it was accepted; a worker that has lost the lease is refused.
+    accepted: list[bool]
+    claimed: list[Claimed]
+    #: ms until something is due that could be claimed, or None.
+    next_due: int | None
+
+
+#: The answers of `Execution.renew`.
+Renewal = Literal["renewed", "lost", "cancel"]
+_RENEWALS: tuple[Renewal, ...] = ("lost", "renewed", "cancel")
+
+
+class Execution(Part):
+    """The worker's side of the job board. ``lease_ms`` is how long a claim holds unless renewed."""
+
+    def exchange(
+        self,
+        *,
+        worker: str,
+        token: str,
+        lease_ms: int,
+        outcomes: Sequence[Outcome] = (),
+        room: int = 0,
+        served: Served | None = None,
+        redis: Redis | None = None,
+    ) -> Exchanged:
+        """Settle ``outcomes`` and claim up to ``room`` jobs under ``token``, atomically and in one round trip.
+
+        ``token`` is new for every call. If the answer is lost (`StoreUnavailable`), `recover` hands out what it claimed, and
+        the outcomes may be sent again: those already applied are then refused.
+        """
+        answer = self._on(
+            redis, "exchange", pack(outcomes), room, worker, token, lease_ms, pack(served or Served())
+        )
+        accepted, claimed, due = answer
+        return Exchanged(
+            [bool(flag) for flag in accepted],
+            [_claimed(row, token) for row in claimed],
+            None if due < 0 else int(due),
+        )
+
+    def recover(self, *, worker: str, token: str, lease_ms: int, redis: Redis | None = None) -> list[Claimed]:
+        """The jobs of the claim made under ``token``, whose answer was lost; empty if it never took place."""
+        return [_claimed(row, token) for row in self._on(redis, "recover", worker, token, lease_ms)]
+
+    def renew(self, held: Sequence[Held], *, lease_ms: int, redis: Redis | None = None) -> list[Renewal]:
+        """Renew leases, at most 1000 a call. ``lost``: someone else may have the job; ``cancel``: renewed, but stop it."""
+        if not held:
+            return []
+        return [_RENEWALS[code] for code in self._on(redis, "renew", lease_ms, pack(held))]
+
+    def report(
+        self, job_id: str, token: str, *, progress: str | None = None, logs: Sequence[str] = (), redis: Redis | None = None
+    ) -> Renewal:
+        """Store progress (JSON text) and log lines (JSON texts) of a running job."""
+        return _RENEWALS[self._on(redis, "report", job_id, token, progress or "", pack(logs))]
+
+    def stage(self, job_id: str, token: str, *, data: str, celery: str, redis: Redis | None = None) -> bool:
+        """Keep what the next try is given until this one is settled as a retry."""
+        return bool(self._on(redis, "stage", job_id, token, pack({"data": data, "celery": celery})))
+
+    def _on(self, redis: Redis | None, script: str, *arguments: Any) -> Any:
+        with store_errors():
+            return self._scripts.run(redis or self._redis, script, *arguments)
+
+
+def _claimed(row: list[str], token: str) -> Claimed:
+    job_id, name, queue, data, made, stalled, options, celery, trace = row
+    return Claimed(job_id, name, queue, data, int(made), int(stalled), options, celery, trace, token)

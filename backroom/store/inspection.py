@@ -1,0 +1,108 @@
+"""Reading single jobs: the record, the result, the log."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from backroom.model.errors import NotFound
+from backroom.model.job import Job, format_time
+from backroom.model.states import State
+from backroom.store.connection import store_errors
+from backroom.store.part import Part
+from backroom.store.records import from_ms, job_from_record
+from backroom.store.situations import read_situations
+
+__all__ = ["Inspection", "LogLine", "LogPage"]
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line of a job's log."""
+
+    #: Counts the job's lines from 1.
+    seq: int
+    at: datetime | None
+    level: str
+    logger: str
+    message: str
+    attempt: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The line in JSON's words."""
+        return {
+            "seq": self.seq,
+            "at": format_time(self.at),
+            "level": self.level,
+            "logger": self.logger,
+            "message": self.message,
+            "attempt": self.attempt,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class LogPage:
+    """Some log lines, and the number to give as ``after`` to go on (None: these are all so far)."""
+
+    logs: list[LogLine]
+    next: int | None
+
+
+class Inspection(Part):
+    """Reading jobs."""
+
+    def get(self, job_id: str, *, attempts: bool = False) -> Job:
+        """The job, with its attempt log if ``attempts``. Raises `NotFound`."""
+        with store_errors():
+            pipeline = self._redis.pipeline(transaction=True)
+            pipeline.hgetall(self._keys.job(job_id))
+            if attempts:
+                pipeline.lrange(self._keys.tries(job_id), 0, -1)
+            answers = pipeline.execute()
+        record = answers[0]
+        if not record:
+            raise NotFound("job", job_id)
+        situation = {}
+        if record["state"] == State.WAITING:
+            with store_errors():
+                situation = read_situations(self._redis, self._keys, [record["queue"]])
+        return job_from_record(job_id, record, situation.get(record["queue"]), answers[1] if attempts else None)
+
+    def result(self, job_id: str) -> tuple[State, str | None]:
+        """The job's state, and its result as JSON text if it is completed. Raises `NotFound`."""
+        with store_errors():
+            state, result = self._redis.hmget(self._keys.job(job_id), "state", "result")
+        if state is None:
+            raise NotFound("job", job_id)
+        return State(state), result if state == State.COMPLETED else None
+
+    def states(self, job_ids: Sequence[str]) -> list[State | None]:
+        """The states of jobs; None for those that are not there."""
+        with store_errors():
+            pipeline = self._redis.pipeline(transaction=False)
+            for job_id in job_ids:
+                pipeline.hget(self._keys.job(job_id), "state")
+            return [State(state) if state else None for state in pipeline.execute()]
+
+    def logs(self, job_id: str, *, after: int = 0, limit: int = 100) -> LogPage:
+        """Log lines with numbers above ``after``, oldest first, at most ``limit``. Raises `NotFound`."""
+        with store_errors():
+            pipeline = self._redis.pipeline(transaction=True)
+            pipeline.hmget(self._keys.job(job_id), "state", "logged")
+            pipeline.llen(self._keys.logs(job_id))
+            (state, logged), kept = pipeline.execute()
+            if state is None:
+                raise NotFound("job", job_id)
+            first = int(logged or 0) - kept  # lines that were trimmed away
+            start = max(0, after - first)
+            lines = self._redis.lrange(self._keys.logs(job_id), start, start + limit - 1)
+        found = []
+        for place, text in enumerate(lines):
+            raw = json.loads(text)
+            found.append(
+                LogLine(
+                    first + start + place + 1, from_ms(raw["at"]), raw["level"], raw["logger"], raw["message"], raw["attempt"]
+                )
+            )
+        return LogPage(found, found[-1].seq if found and start + len(found) < kept else None)

@@ -1,0 +1,52 @@
+"""The names of the keys in Redis; the Lua scripts build the same ones (see `scripts/shared/context.lua`)."""
+
+from dataclasses import dataclass
+
+__all__ = ["Keys"]
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Key names under one prefix."""
+
+    prefix: str
+
+    def job(self, job_id: str) -> str:
+        """Hash: one job."""
+        return f"{self.prefix}:job:{job_id}"
+
+    def tries(self, job_id: str) -> str:
+        """List of JSON: the attempt log of a job."""
+        return f"{self.prefix}:job:{job_id}:tries"
+
+    def logs(self, job_id: str) -> str:
+        """List of JSON: the log lines of a job."""
+        return f"{self.prefix}:job:{job_id}:logs"
+
+    def queue(self, queue: str) -> str:
+        """Hash: settings, limits and counters of a queue."""
+        return f"{self.prefix}:queue:{queue}"
+
+    def state(self, queue: str, state: str) -> str:
+        """Sorted set of job ids: the jobs of a queue in one state."""
+        return f"{self.prefix}:queue:{queue}:{state}"
+
+    def index(self, kind: str, value: str) -> str:
+        """Sorted set of job ids by creation (µs): ``kind`` is queue, name, user or tag."""
+        return f"{self.prefix}:by:{kind}:{value}"
+
+    def rates(self, queue: str, minute: int) -> str:
+        """Hash: what a queue did in one minute since 1970."""
+        return f"{self.prefix}:rates:{queue}:{minute}"
+
+    def worker(self, worker: str) -> str:
+        """String, JSON: what a worker said of itself; expires."""
+        return f"{self.prefix}:worker:{worker}"
+
+    def wake(self, who: str = "") -> str:
+        """Sorted set with one member while there is something to do for idle workers, a queue's workers, or the scheduler."""
+        return f"{self.prefix}:wake:{who}" if who else f"{self.prefix}:wake"
+
+    def single(self, name: str) -> str:
+        """A key that exists once: queues, events, metrics, workers, types, control, ..."""
+        return f"{self.prefix}:{name}"

@@ -1,0 +1,86 @@
+"""The numbers that the scripts keep: counters and histograms, whole and restart-proof."""
+
+from dataclasses import dataclass
+
+from backroom.store.connection import store_errors
+from backroom.store.part import Part
+from backroom.store.queues import Queues, QueueView
+from backroom.store.workers import Workers, WorkerView
+
+__all__ = ["RUN_BUCKETS", "WAIT_BUCKETS", "Histogram", "Metrics", "MetricsSnapshot"]
+
+#: Upper bounds in seconds; the same as in `scripts/shared/metrics.lua`, which a test compares.
+WAIT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
+RUN_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
+
+#: A job's queue and name.
+Kind = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """How often a duration fell between two bounds."""
+
+    #: Upper bounds in seconds; one more count than bounds, the last for everything above.
+    buckets: tuple[float, ...]
+    counts: tuple[int, ...]
+    #: The sum of all durations, in seconds.
+    sum: float
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsSnapshot:
+    """All numbers at one moment. Counters never go down while the store lives."""
+
+    queues: list[QueueView]
+    submitted: dict[Kind, int]
+    started: dict[Kind, int]
+    #: By queue, name and outcome: completed, failed, cancelled, expired.
+    finished: dict[tuple[str, str, str], int]
+    retries: dict[Kind, int]
+    stalls: dict[Kind, int]
+    wait: dict[Kind, Histogram]
+    run: dict[Kind, Histogram]
+    workers: list[WorkerView]
+    #: Last tick of each scheduler, seconds since 1970.
+    scheduler_ticks: dict[str, float]
+
+
+class Metrics(Part):
+    """Reads the numbers; the scripts write them."""
+
+    def read(self) -> MetricsSnapshot:
+        """Everything, in a handful of commands whatever the number of jobs."""
+        queues = Queues(self._redis, self._keys, self._scripts).list()
+        workers = Workers(self._redis, self._keys, self._scripts)
+        with store_errors():
+            fields = self._redis.hgetall(self._keys.single("metrics"))
+        counters: dict[str, dict[Kind, int]] = {name: {} for name in ("submitted", "started", "retries", "stalls")}
+        finished: dict[tuple[str, str, str], int] = {}
+        histograms: dict[str, dict[Kind, dict[str, int]]] = {"wait": {}, "run": {}}
+        for field, value in fields.items():
+            metric, queue, name, *rest = field.split("|")
+            if metric in counters:
+                counters[metric][queue, name] = int(value)
+            elif metric == "finished":
+                finished[queue, name, rest[0]] = int(value)
+            else:
+                which, _, total = metric.partition("_")
+                histograms[which].setdefault((queue, name), {})[total or rest[0]] = int(value)
+        return MetricsSnapshot(
+            queues=queues,
+            submitted=counters["submitted"],
+            started=counters["started"],
+            finished=finished,
+            retries=counters["retries"],
+            stalls=counters["stalls"],
+            wait={kind: _histogram(WAIT_BUCKETS, found) for kind, found in histograms["wait"].items()},
+            run={kind: _histogram(RUN_BUCKETS, found) for kind, found in histograms["run"].items()},
+            workers=workers.list(),
+            scheduler_ticks=workers.scheduler_ticks(),
+        )
+
+
+def _histogram(buckets: tuple[float, ...], found: dict[str, int]) -> Histogram:
+    counts = tuple(found.get(str(place), 0) for place in range(1, len(buckets) + 2))
+    return Histogram(buckets, counts, found.get("sum", 0) / 1000)

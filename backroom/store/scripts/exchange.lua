@@ -1,0 +1,110 @@
+#!lua flags=allow-oom
+-- Settles a batch of outcomes and claims the next batch of jobs: the worker's one call in its hot path.
+--@include context events metrics queues removal finish moves logs outcomes
+-- KEYS[1] key prefix
+-- ARGV[1] settings, see context
+--     [2] outcomes, MessagePack array, see outcomes; at most 1000
+--     [3] room: how many jobs to claim, 0..1000
+--     [4] worker id   [5] token of this claim   [6] lease, ms
+--     [7] served queues, MessagePack: {named = [queue...]} or {without = {queue = true...}}
+-- Returns {[1 or 0 for each outcome], [[id, name, queue, data, attempts made, stalled, options, celery, traceparent]...], ms until
+--     the next due job or -1}
+-- O((outcomes + room) log n); besides, promotes at most 200 due jobs and looks at no more than 64 queues.
+local PROMOTED_AT_ONCE, QUEUES_AT_ONCE, PASSES = 200, 64, 8
+local outcomes, room = cmsgpack.unpack(ARGV[2]), tonumber(ARGV[3])
+local worker, token, lease, served = ARGV[4], ARGV[5], tonumber(ARGV[6]), cmsgpack.unpack(ARGV[7])
+local accepted, claimed = {}, {}
+
+for place, outcome in ipairs(outcomes) do accepted[place] = settle(outcome) end
+if room > 0 then promote_due(PROMOTED_AT_ONCE) end
+local with_work = refresh_changed()
+
+local function claim_from(queue, most)
+  local ids = redis.call('ZPOPMIN', state_key(queue, 'waiting'), most)
+  local leases, started = {}, 0
+  for at = 1, #ids, 2 do
+    local id, score = ids[at], ids[at + 1]
+    local key = job_key(id)
+    local job = redis.call('HMGET', key, 'name', 'data', 'made', 'stalled', 'options', 'celery', 'trace', 'ready', 'expires', 'keepF')
+    if job[9] then redis.call('ZREM', state_key(queue, 'ttl'), id) end
+    if job[9] and tonumber(job[9]) <= now then
+      finish(id, queue, job[1], 'expired', job[10] or nil)
+    else
+      redis.call('HSET', key, 'state', 'active', 'started', now, 'token', token, 'worker', worker, 'score', score)
+      leases[#leases + 1] = now + lease
+      leases[#leases + 1] = id
+      started = started + 1
+      event('active', id, queue, job[1], 'worker', worker)
+      count('started', queue, job[1])
+      observe('wait', WAIT_BUCKETS, queue, job[1], now - (tonumber(job[8]) or now))
+      claimed[#claimed + 1] = {id, job[1], queue, job[2], job[3] or '0', job[4] or '0', job[5] or '', job[6] or '', job[7] or ''}
+    end
+  end
+  if started > 0 then redis.call('ZADD', state_key(queue, 'active'), unpack(leases)) end
+  local known = meta(queue)
+  if known.max and started > 0 then
+    if known.window_end <= now then known.window_end, known.window_count = now + known.duration, 0 end
+    known.window_count = known.window_count + started
+    redis.call('HSET', queue_key(queue), 'windowEnd', known.window_end, 'windowCount', known.window_count)
+  end
+  return started
+end
+
+-- The queues to serve, least recently served first.
+local function ready_queues()
+  if not served.named then
+    local found = redis.call('ZRANGE', P .. 'ready', 0, QUEUES_AT_ONCE - 1)
+    local without, mine = served.without or {}, {}
+    for _, queue in ipairs(found) do
+      if not without[queue] then mine[#mine + 1] = queue end
+    end
+    return mine
+  end
+  if #served.named == 0 then return {} end
+  local scores, mine = redis.call('ZMSCORE', P .. 'ready', unpack(served.named)), {}
+  for place, queue in ipairs(served.named) do
+    if scores[place] then mine[#mine + 1] = {queue, tonumber(scores[place])} end
+  end
+  table.sort(mine, function(a, b) if a[2] ~= b[2] then return a[2] < b[2] end return a[1] < b[1] end)
+  for place, pair in ipairs(mine) do mine[place] = pair[1] end
+  return mine
+end
+
+if room > 0 then
+  local queues, passes = ready_queues(), 0
+  while room > 0 and #queues > 0 and passes < PASSES do
+    passes = passes + 1
+    local share, left = math.ceil(room / #queues), {}
+    for _, queue in ipairs(queues) do
+      if room <= 0 then break end
+      local most = math.min(share, room, allowance(queue))
+      if most > 0 then
+        local started = claim_from(queue, most)
+        room = room - started
+        note_change(queue)
+        if redis.call('EXISTS', state_key(queue, 'waiting')) == 1 then left[#left + 1] = queue end
+        redis.call('ZADD', P .. 'ready', 'XX', redis.call('INCR', P .. 'served'), queue)
+      end
+    end
+    queues = left
+  end
+end
+
+-- Wake-ups chain from worker to worker: whoever took something and left something wakes the next.
+local moved = #with_work > 0 or #claimed > 0
+local remaining = refresh_changed()
+if moved then
+  for _, queue in ipairs(#claimed > 0 and remaining or with_work) do wake(queue) end
+  if redis.call('EXISTS', P .. 'ready') == 1 then redis.call('ZADD', P .. 'wake', 0, 1) end
+end
+write_metrics()
+if #claimed > 0 then -- so that a lost answer can be asked for again, see recover
+  local ids = {}
+  for place, job in ipairs(claimed) do ids[place] = job[1] end
+  redis.call('SET', P .. 'claim:' .. worker, cmsgpack.pack(ids), 'EX', 3600)
+end
+if room > 0 and #claimed == 0 and served.named then
+  for _, queue in ipairs(served.named) do redis.call('ZADD', P .. 'named', now, queue) end
+end
+local due = next_due()
+return {accepted, claimed, due and math.max(0, due - now) or -1}

@@ -1,0 +1,20 @@
+-- What people do to single jobs. Scripts answer {'ok', ...}, {'missing'} or {'state', the state that forbids it}.
+local function load(id)
+  local found = redis.call('HMGET', job_key(id), 'state', 'queue', 'name', 'priority', 'lifo', 'keepF', 'worker')
+  if not found[1] then return nil end
+  return {id = id, state = found[1], queue = found[2], name = found[3], priority = tonumber(found[4]) or 0, lifo = found[5],
+    keep_failed = found[6] or nil, worker = found[7] or ''}
+end
+
+-- Takes a job that is not active out of its state's set.
+local function take_out(job)
+  redis.call('ZREM', state_key(job.queue, job.state), job.id)
+  redis.call('ZREM', state_key(job.queue, 'ttl'), job.id)
+  note_change(job.queue)
+  if job.state == 'delayed' then note_due(job.queue) end
+  if job.state == 'completed' then
+    redis.call('ZREM', state_key(job.queue, 'old:completed'), job.id)
+  else
+    redis.call('ZREM', state_key(job.queue, 'old:failed'), job.id)
+  end
+end

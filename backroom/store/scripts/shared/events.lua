@@ -1,0 +1,5 @@
+-- One capped stream of everything that happens; `...` are further field, value pairs.
+local function event(kind, id, queue, name, ...)
+  redis.call('XADD', P .. 'events', 'MAXLEN', '~', settings.events, '*',
+    'type', kind, 'job', id, 'queue', queue, 'name', name, 'at', now, ...)
+end

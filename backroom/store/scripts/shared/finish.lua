@@ -1,0 +1,53 @@
+-- How a job ends, and what stays of it.
+local finished_now = 0
+local TRIMMED_AT_ONCE = 3 -- finished jobs above the count that are forgotten when one more finishes
+
+-- Adds a try to the attempt log.
+local function log_try(id, entry)
+  local key = job_key(id) .. ':tries'
+  redis.call('RPUSH', key, cjson.encode(entry))
+  redis.call('LTRIM', key, -KEPT_TRIES, -1)
+end
+
+-- `keep` is the job's own wish: nil (the default), '0' (nothing), '1' (all), or 'age:count' with either part empty.
+local function retention(keep, completed)
+  local age = completed and settings.keepCompletedAge or settings.keepFailedAge
+  local most = completed and settings.keepCompletedCount or settings.keepFailedCount
+  if not keep then return age, most end
+  if keep == '1' then return nil, nil end
+  if keep == '0' then return 0, 0 end
+  local own_age, own_count = keep:match('^(%d*):(%d*)$')
+  if own_age ~= '' then age = tonumber(own_age) * 1000 end
+  if own_count ~= '' then most = tonumber(own_count) end
+  return age, most
+end
+
+-- The job is in no state's set any more; puts it into `state` (completed, failed, cancelled, expired).
+local function finish(id, queue, name, state, keep)
+  local completed = state == 'completed'
+  count('finished', queue, name, state)
+  rate(queue, completed and 'completed' or 'failed')
+  event(state, id, queue, name)
+  note_change(queue)
+  local age, most = retention(keep, completed)
+  if most == 0 or age == 0 then
+    forget(id)
+    return
+  end
+  redis.call('HSET', job_key(id), 'state', state, 'finished', now)
+  redis.call('ZADD', state_key(queue, state), micros + finished_now, id)
+  finished_now = finished_now + 1
+  if not age then return end
+  local old = state_key(queue, completed and 'old:completed' or 'old:failed')
+  redis.call('ZADD', old, now + age + finished_now / 1024, id)
+  local extra = redis.call('ZCARD', old) - most
+  if extra > 0 then
+    local oldest = redis.call('ZPOPMIN', old, math.min(extra, TRIMMED_AT_ONCE))
+    for at = 1, #oldest, 2 do
+      local gone = oldest[at]
+      local its_state = redis.call('HGET', job_key(gone), 'state')
+      if its_state then redis.call('ZREM', state_key(queue, its_state), gone) end
+      forget(gone)
+    end
+  end
+end

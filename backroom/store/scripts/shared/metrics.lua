@@ -1,0 +1,37 @@
+-- Counters and histogram buckets, gathered during the script and written once by `write_metrics`.
+local WAIT_BUCKETS = {5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000, 120000, 300000, 600000, 1800000, 3600000}
+local RUN_BUCKETS = {5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000, 300000, 900000, 3600000}
+local gathered, rates = {}, {}
+
+local function count(metric, queue, name, outcome)
+  local field = metric .. '|' .. queue .. '|' .. name
+  if outcome then field = field .. '|' .. outcome end
+  gathered[field] = (gathered[field] or 0) + 1
+end
+
+local function observe(metric, buckets, queue, name, ms)
+  ms = math.max(0, ms)
+  local bucket = #buckets + 1
+  for place, bound in ipairs(buckets) do
+    if ms <= bound then bucket = place break end
+  end
+  count(metric, queue, name, bucket)
+  local sum = metric .. '_sum|' .. queue .. '|' .. name
+  gathered[sum] = (gathered[sum] or 0) + ms
+end
+
+-- Per-minute counts of a queue, kept for an hour: the rates people look at.
+local function rate(queue, what)
+  local minute = rates[queue]
+  if not minute then minute = {} rates[queue] = minute end
+  minute[what] = (minute[what] or 0) + 1
+end
+
+local function write_metrics()
+  for field, by in pairs(gathered) do redis.call('HINCRBY', P .. 'metrics', field, by) end
+  for queue, minute in pairs(rates) do
+    local key = P .. 'rates:' .. queue .. ':' .. math.floor(now / 60000)
+    for what, by in pairs(minute) do redis.call('HINCRBY', key, what, by) end
+    redis.call('EXPIRE', key, 3900)
+  end
+end

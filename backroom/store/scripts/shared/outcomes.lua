@@ -1,0 +1,140 @@
+-- What happens to an active job when its try has come to an outcome.
+
+-- Takes an active job from its holder. Returns its fields, or nil if `token` no longer holds it (nil token: whoever does).
+local function take_back(id, token)
+  local job = redis.call('HMGET', job_key(id), 'queue', 'name', 'token', 'made', 'attempts', 'stalled', 'maxStalled', 'started',
+    'worker', 'cancel', 'priority', 'lifo', 'keepC', 'keepF', 'score', 'deferred', 'expires')
+  if not job[3] or (token and job[3] ~= token) then return nil end
+  local held = {
+    id = id, queue = job[1], name = job[2], made = tonumber(job[4]) or 0, attempts = tonumber(job[5]) or 1,
+    stalled = tonumber(job[6]) or 0, max_stalled = tonumber(job[7]) or 1, started = tonumber(job[8]) or now, worker = job[9],
+    cancel = job[10], priority = tonumber(job[11]) or 0, lifo = job[12], keep_completed = job[13] or nil, keep_failed = job[14] or nil,
+    score = job[15], deferred = tonumber(job[16]) or 0, expires = job[17],
+  }
+  redis.call('ZREM', state_key(held.queue, 'active'), id)
+  redis.call('HDEL', job_key(id), 'token', 'score')
+  note_change(held.queue)
+  return held
+end
+
+local function log_outcome(held, outcome, error_text, run)
+  log_try(held.id, {attempt = held.made + 1, startedAt = held.started, finishedAt = now, worker = held.worker or nil,
+    outcome = outcome, error = error_text, runMs = run})
+end
+
+local function end_failed(held, error_text)
+  redis.call('HSET', job_key(held.id), 'error', error_text)
+  finish(held.id, held.queue, held.name, 'failed', held.keep_failed)
+end
+
+local function end_cancelled(held)
+  redis.call('HDEL', job_key(held.id), 'cancel')
+  finish(held.id, held.queue, held.name, 'cancelled', held.keep_failed)
+end
+
+-- A plain error record; errors that jobs raise come ready made from the worker.
+local function own_error(kind, message, attempt)
+  return cjson.encode({type = kind, message = message, attempt = attempt, at = now})
+end
+
+-- The process that ran the job died, or its lease ended.
+local function lose(held, reason)
+  local key = job_key(held.id)
+  held.stalled = held.stalled + 1
+  redis.call('HSET', key, 'stalled', held.stalled)
+  redis.call('HDEL', key, 'expires')
+  count('stalls', held.queue, held.name)
+  event('stalled', held.id, held.queue, held.name, 'stalled', held.stalled)
+  local failure = own_error('Stalled', reason, held.made + 1)
+  log_outcome(held, 'stalled', failure)
+  if held.cancel then
+    end_cancelled(held)
+  elseif held.stalled > held.max_stalled then
+    end_failed(held, own_error('Stalled', 'job stalled more than ' .. held.max_stalled .. ' times: ' .. reason, held.made + 1))
+  else
+    to_front(held.id, held.queue, held.name)
+    redis.call('HSET', key, 'why', 'stalled')
+  end
+end
+
+-- Back to where it was claimed from: it was not started.
+local function put_back(held)
+  local known = meta(held.queue)
+  if known.max and known.window_end > now and known.window_count > 0 then
+    known.window_count = known.window_count - 1
+    redis.call('HINCRBY', queue_key(held.queue), 'windowCount', -1)
+  end
+  if held.cancel then return end_cancelled(held) end
+  redis.call('ZADD', state_key(held.queue, 'waiting'), held.score, held.id)
+  redis.call('HSET', job_key(held.id), 'state', 'waiting')
+  redis.call('HDEL', job_key(held.id), 'started')
+  if held.expires then redis.call('ZADD', state_key(held.queue, 'ttl'), held.expires, held.id) end
+  event('waiting', held.id, held.queue, held.name)
+end
+
+-- RetryAfter and RateLimited: again later, no attempt spent, but not for ever.
+local function defer(held, outcome)
+  local key = job_key(held.id)
+  redis.call('HSET', key, 'deferred', held.deferred + 1)
+  redis.call('HDEL', key, 'expires', 'why')
+  log_outcome(held, 'retry-after', outcome.error, outcome.run)
+  if held.cancel then return end_cancelled(held) end
+  if held.deferred + 1 > MAX_DEFERRALS then
+    return end_failed(held, own_error('TooManyDeferrals', 'came back ' .. MAX_DEFERRALS .. ' times in a row without an outcome', held.made + 1))
+  end
+  if outcome.outcome == 'rate-limited' then
+    local till = now + outcome.delay
+    meta(held.queue).limited_until = till
+    redis.call('HSET', queue_key(held.queue), 'limitedUntil', till)
+    to_front(held.id, held.queue, held.name)
+  elseif outcome.delay > 0 then
+    to_delayed(held.id, held.queue, held.name, now + outcome.delay, 'retry-after')
+  else
+    to_waiting(held.id, held.queue, held.name, held.priority, held.lifo, now)
+  end
+end
+
+-- Applies one outcome {id, token, outcome, result?, error?, delay?, run?, logs?, progress?}. Returns 1, or 0 if refused.
+local function settle(outcome)
+  local id, kind = outcome.id, outcome.outcome
+  local held = take_back(id, outcome.token)
+  if not held then return 0 end
+  local key = job_key(id)
+  if outcome.logs then append_logs(id, outcome.logs) end
+  if outcome.progress then redis.call('HSET', key, 'progress', outcome.progress) end
+  if kind == 'release' then put_back(held) return 1 end
+  if kind == 'stalled' then lose(held, outcome.error) return 1 end
+  if kind == 'retry-after' or kind == 'rate-limited' then defer(held, outcome) return 1 end
+  local run = outcome.run or now - held.started
+  observe('run', RUN_BUCKETS, held.queue, held.name, run)
+  if kind == 'completed' then
+    redis.call('HSET', key, 'made', held.made + 1, 'result', outcome.result, 'run', run)
+    redis.call('HDEL', key, 'error', 'why', 'deferred', 'cancel', 'expires', 'staged')
+    finish(id, held.queue, held.name, 'completed', held.keep_completed)
+    return 1
+  end
+  redis.call('HSET', key, 'made', held.made + 1, 'run', run)
+  redis.call('HDEL', key, 'deferred', 'expires', 'why')
+  log_outcome(held, outcome.tried or (kind == 'cancelled' and kind or 'failed'), outcome.error, run)
+  if kind == 'cancelled' or held.cancel then
+    end_cancelled(held)
+  elseif kind == 'failed' then
+    if held.made + 1 >= held.attempts then event('retries-exhausted', id, held.queue, held.name, 'attemptsMade', held.made + 1) end
+    end_failed(held, outcome.error)
+  else -- retry
+    redis.call('HSET', key, 'error', outcome.error)
+    count('retries', held.queue, held.name)
+    local staged = redis.call('HGET', key, 'staged')
+    if staged then
+      local new = cmsgpack.unpack(staged)
+      redis.call('HSET', key, 'data', new.data, 'celery', new.celery)
+      redis.call('HDEL', key, 'staged')
+    end
+    if outcome.delay > 0 then
+      to_delayed(id, held.queue, held.name, now + outcome.delay, 'backoff')
+    else
+      to_waiting(id, held.queue, held.name, held.priority, held.lifo, now)
+    end
+  end
+  return 1
+end

@@ -1,0 +1,102 @@
+-- Which queues have work that may start now (`ready`), which wait for a rate window (`limited`) or a due time (`due`).
+local changed = {}      -- queues whose readiness is to be looked at again at the end of the script
+local meta_of = {}      -- queue -> its settings, read at most once a script
+
+local function meta(queue)
+  local known = meta_of[queue]
+  if known then return known end
+  local found = redis.call('HMGET', queue_key(queue), 'paused', 'concurrency', 'rateMax', 'rateDuration',
+    'windowEnd', 'windowCount', 'limitedUntil')
+  known = {
+    paused = found[1] == '1', concurrency = tonumber(found[2]), max = tonumber(found[3]), duration = tonumber(found[4]),
+    window_end = tonumber(found[5]) or 0, window_count = tonumber(found[6]) or 0, limited_until = tonumber(found[7]) or 0,
+  }
+  meta_of[queue] = known
+  return known
+end
+
+local function know_queue(queue)
+  if redis.call('ZADD', P .. 'queues', 'NX', now, queue) == 1 then event('queue-added', '', queue, '') end
+end
+
+-- Until when the queue may start nothing because of a rate limit (ms), or 0.
+local function limited_until(known)
+  local till = known.limited_until
+  if known.max and known.window_end > now and known.window_count >= known.max then till = math.max(till, known.window_end) end
+  return till > now and till or 0
+end
+
+-- How many jobs of the queue may start now.
+local function allowance(queue)
+  local known = meta(queue)
+  if known.paused then return 0 end
+  if limited_until(known) > 0 then return 0 end
+  local room = math.huge
+  if known.concurrency then room = known.concurrency - redis.call('ZCARD', state_key(queue, 'active')) end
+  if known.max then
+    local used = known.window_end > now and known.window_count or 0
+    room = math.min(room, known.max - used)
+  end
+  return math.max(0, room)
+end
+
+-- Wakes one idle worker (one more if some serve the queue by name).
+local function wake(queue)
+  redis.call('ZADD', P .. 'wake', 0, 1)
+  if redis.call('ZSCORE', P .. 'named', queue) then redis.call('ZADD', P .. 'wake:' .. queue, 0, 1) end
+end
+
+-- Puts the queue where it belongs; true if it has work that may start now.
+local function refresh(queue)
+  if redis.call('EXISTS', state_key(queue, 'waiting')) == 0 then
+    redis.call('ZREM', P .. 'ready', queue)
+    return false
+  end
+  if allowance(queue) > 0 then
+    redis.call('ZADD', P .. 'ready', 'NX', redis.call('GET', P .. 'served') or 0, queue)
+    redis.call('ZREM', P .. 'limited', queue)
+    return true
+  end
+  redis.call('ZREM', P .. 'ready', queue)
+  local till = limited_until(meta(queue))
+  if till > 0 then redis.call('ZADD', P .. 'limited', till, queue) end
+  return false
+end
+
+local function note_change(queue) changed[queue] = true end
+
+-- Keeps the time of the queue's next due job; a new earliest one wakes the scheduler and a worker, who sleep until it.
+local function refresh_due(queue)
+  local first = redis.call('ZRANGE', state_key(queue, 'delayed'), 0, 0, 'WITHSCORES')
+  if not first[2] then
+    redis.call('ZREM', P .. 'due', queue)
+    return
+  end
+  local due = math.floor(tonumber(first[2]) / DELAY_STEPS)
+  local before = tonumber(redis.call('ZSCORE', P .. 'due', queue))
+  if before == due then return end
+  redis.call('ZADD', P .. 'due', due, queue)
+  if not before or due < before then
+    redis.call('ZADD', P .. 'wake:scheduler', 0, 1)
+    wake(queue)
+  end
+end
+
+local due_changed = {}
+local function note_due(queue) due_changed[queue] = true end
+
+-- Looks again at every queue that changed. Returns those that have work that may start now.
+local function refresh_changed()
+  local with_work = {}
+  for queue in pairs(changed) do
+    if refresh(queue) then with_work[#with_work + 1] = queue end
+  end
+  for queue in pairs(due_changed) do refresh_due(queue) end
+  changed, due_changed = {}, {}
+  return with_work
+end
+
+-- The last step of a script that moves jobs: wakes workers for what may start now.
+local function settle_queues()
+  for _, queue in ipairs(refresh_changed()) do wake(queue) end
+end

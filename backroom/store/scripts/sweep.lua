@@ -1,0 +1,45 @@
+#!lua flags=allow-oom
+-- Looks after some queues: lost leases, jobs past their ttl, finished jobs past their time, and readiness.
+--@include context events metrics queues removal finish moves logs outcomes
+-- KEYS[1] key prefix
+-- ARGV[1] settings   [2] place of the first queue in the registry   [3] queues to look at   [4] jobs to touch, at most 1000
+-- Returns {next place or -1 when all queues are done, stalled, expired, forgotten}; the same place again means it has more to do
+-- O(queues + jobs * log n)
+local first, queues, limit = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local stalled, expired, forgotten = 0, 0, 0
+local names = redis.call('ZRANGE', P .. 'queues', first, first + queues - 1)
+local next_place = #names < queues and -1 or first + #names
+
+local function left() return limit - stalled - expired - forgotten end
+
+for place, queue in ipairs(names) do
+  local lost = redis.call('ZRANGE', state_key(queue, 'active'), '-inf', '(' .. string.format('%.0f', now), 'BYSCORE', 'LIMIT', 0, left())
+  for at = #lost, 1, -1 do -- the last goes to the front first, so that they keep their order
+    local held = take_back(lost[at], nil)
+    if held then
+      lose(held, 'the lease of ' .. (held.worker or 'its worker') .. ' ended')
+      stalled = stalled + 1
+    else
+      redis.call('ZREM', state_key(queue, 'active'), lost[at])
+    end
+  end
+  local late = redis.call('ZRANGE', state_key(queue, 'ttl'), '-inf', now, 'BYSCORE', 'LIMIT', 0, left())
+  for _, id in ipairs(late) do
+    redis.call('ZREM', state_key(queue, 'ttl'), id)
+    if redis.call('ZREM', state_key(queue, 'waiting'), id) == 1 then
+      local job = redis.call('HMGET', job_key(id), 'name', 'keepF')
+      finish(id, queue, job[1], 'expired', job[2] or nil)
+      expired = expired + 1
+    end
+  end
+  if left() > 0 then forgotten = forgotten + forget_old(queue, left()) end
+  note_change(queue)
+  note_due(queue)
+  if left() <= 0 then
+    next_place = first + place - 1
+    break
+  end
+end
+settle_queues()
+write_metrics()
+return {next_place, stalled, expired, forgotten}

@@ -1,0 +1,66 @@
+"""The job store: one object with a part for each thing one does with it."""
+
+from redis import Redis
+
+from backroom.settings import Settings
+from backroom.store.actions import Actions
+from backroom.store.connection import connect, store_errors
+from backroom.store.events import Events
+from backroom.store.execution import Execution
+from backroom.store.inspection import Inspection
+from backroom.store.job_types import JobTypes
+from backroom.store.keys import Keys
+from backroom.store.listing import Listing
+from backroom.store.metrics import Metrics
+from backroom.store.queues import Queues
+from backroom.store.scripts import ScriptRunner
+from backroom.store.submission import Submission
+from backroom.store.upkeep import Upkeep
+from backroom.store.workers import Workers
+
+__all__ = ["Store"]
+
+
+class Store:
+    """Everything about jobs in Redis. Safe to share between threads; make a new one after a fork.
+
+    ``redis`` comes from `backroom.store.connect`; ``prefix`` begins every key.
+    """
+
+    def __init__(self, redis: Redis, *, prefix: str | None = None, settings: Settings | None = None) -> None:
+        settings = settings or Settings()
+        self.redis, self.settings = redis, settings
+        self.keys = Keys(prefix or settings.key_prefix)
+        scripts = ScriptRunner(
+            self.keys.prefix,
+            {
+                "events": settings.events_max,
+                "keepCompletedAge": settings.keep_completed_seconds * 1000,
+                "keepCompletedCount": settings.keep_completed_count,
+                "keepFailedAge": settings.keep_failed_seconds * 1000,
+                "keepFailedCount": settings.keep_failed_count,
+                "logLines": settings.max_log_lines,
+            },
+        )
+        parts = (redis, self.keys, scripts)
+        self.submission = Submission(*parts)
+        self.execution = Execution(*parts)
+        self.inspection = Inspection(*parts)
+        self.listing = Listing(*parts)
+        self.actions = Actions(*parts)
+        self.queues = Queues(*parts)
+        self.job_types = JobTypes(*parts)
+        self.workers = Workers(*parts)
+        self.metrics = Metrics(*parts)
+        self.events = Events(*parts)
+        self.upkeep = Upkeep(*parts)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "Store":
+        """A store on the server and prefix that the settings name."""
+        return cls(connect(settings.redis_url, timeout=settings.redis_timeout_seconds), settings=settings)
+
+    def ping(self) -> None:
+        """Raise `StoreUnavailable` unless the server answers and has loaded its data."""
+        with store_errors():
+            self.redis.ping()

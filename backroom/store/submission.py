@@ -1,0 +1,76 @@
+"""Submitting jobs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from backroom.model.errors import QueueFull
+from backroom.model.job import NewJob, Submitted, compact_json
+from backroom.model.options import Retention
+from backroom.model.states import State
+from backroom.store.part import Part
+from backroom.store.scripts import pack
+
+__all__ = ["MAX_SUBMITTED_AT_ONCE", "Submission"]
+
+#: Bounds the time that one call holds Redis.
+MAX_SUBMITTED_AT_ONCE = 1000
+
+
+def _keep(wish: bool | Retention | None) -> str | None:
+    """A retention wish as `scripts/shared/finish.lua` reads it."""
+    if wish is None:
+        return None
+    if isinstance(wish, bool):
+        return "0" if wish else "1"
+    return f"{'' if wish.age is None else wish.age}:{'' if wish.count is None else wish.count}"
+
+
+def _record(job: NewJob) -> dict[str, Any]:
+    options = job.options
+    record: dict[str, Any] = {"id": job.id, "name": job.name, "queue": job.queue, "data": job.data}
+    given = options.model_fields_set
+    if given:
+        optional = {
+            "priority": options.priority,
+            "lifo": options.lifo or None,
+            "delay": options.delay,
+            "runAt": options.run_at_ms(),
+            "attempts": options.attempts,
+            "maxStalled": options.max_stalled,
+            "ttl": options.ttl,
+            "keepC": _keep(options.remove_on_complete),
+            "keepF": _keep(options.remove_on_fail),
+            "tags": options.tags or None,
+            "options": compact_json(options.to_dict()),
+        }
+        record.update({name: value for name, value in optional.items() if value is not None})
+    if job.user_id is not None:
+        record["user"] = job.user_id
+    if job.traceparent is not None:
+        record["trace"] = job.traceparent
+    if job.celery is not None:
+        record["celery"] = job.celery
+    return record
+
+
+class Submission(Part):
+    """The clerk who puts work in the inbox."""
+
+    def submit(self, jobs: Sequence[NewJob]) -> list[Submitted]:
+        """Store 1 to 1000 jobs in one atomic call, all or none; answers in their order.
+
+        A job whose id is in use is not stored; its answer has ``duplicate`` set and the state of the job that has the id.
+        Raises `QueueFull`, `StoreFull` and `StoreUnavailable`; after the last one the jobs may be stored all the same when
+        the answer was lost, and submitting the same ids again is safe.
+        """
+        if not 1 <= len(jobs) <= MAX_SUBMITTED_AT_ONCE:
+            raise ValueError(f"submit takes 1 to {MAX_SUBMITTED_AT_ONCE} jobs at once, not {len(jobs)}")
+        answer = self._run("submit", pack([_record(job) for job in jobs]))
+        if answer[0] == "full":
+            raise QueueFull(answer[1], int(answer[2]))
+        submitted = []
+        for place, job in enumerate(jobs):
+            state, duplicate = answer[1 + 2 * place], answer[2 + 2 * place]
+            # An id that we made can only be in use because this very call was sent twice over a broken connection.
+            submitted.append(Submitted(job.id, State(state), bool(duplicate) and job.options.job_id is not None))
+        return submitted
