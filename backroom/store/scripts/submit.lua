@@ -10,9 +10,10 @@
 local jobs, answers = cmsgpack.unpack(ARGV[2]), {'ok'}
 
 -- A queue with a maximum length takes all or none.
-local coming = {}
-for _, job in ipairs(jobs) do
-  if redis.call('EXISTS', job_key(job.id)) == 0 then coming[job.queue] = (coming[job.queue] or 0) + 1 end
+local coming, states = {}, {}
+for place, job in ipairs(jobs) do
+  states[place] = redis.call('HGET', job_key(job.id), 'state')
+  if not states[place] then coming[job.queue] = (coming[job.queue] or 0) + 1 end
 end
 for queue, more in pairs(coming) do
   local most = tonumber(redis.call('HGET', queue_key(queue), 'maxLength'))
@@ -20,60 +21,74 @@ for queue, more in pairs(coming) do
     local held = redis.call('ZCARD', state_key(queue, 'waiting')) + redis.call('ZCARD', state_key(queue, 'delayed'))
     if held + more > most then return {'full', queue, most} end
   end
+  know_queue(queue)
 end
 
-local known = {}
+-- Sorted sets are written once each, at the end.
+local additions = {}
+local function add_to(key, score, id)
+  local pairs_of = additions[key]
+  if not pairs_of then pairs_of = {} additions[key] = pairs_of end
+  pairs_of[#pairs_of + 1] = score
+  pairs_of[#pairs_of + 1] = id
+end
+
+local sequences = {} -- queue -> the next score of the plain jobs of this call
+local function waiting_score(job)
+  if job.priority or job.lifo then return next_score(job.queue, job.priority or 0, job.lifo, 1) end
+  local score = sequences[job.queue] or next_score(job.queue, 0, nil, coming[job.queue])
+  sequences[job.queue] = score + 1
+  return score
+end
+
+local OPTIONAL = {'lifo', 'attempts', 'maxStalled', 'keepC', 'keepF', 'options', 'user', 'trace', 'celery'}
+
 local function store(job, place)
   local id, queue, name = job.id, job.queue, job.name
   local record = {'name', name, 'queue', queue, 'data', job.data, 'created', now}
   local function add(field, value)
-    if value ~= nil then
-      record[#record + 1] = field
-      record[#record + 1] = value
-    end
+    record[#record + 1] = field
+    record[#record + 1] = value
   end
-  local priority = job.priority or 0
-  if priority ~= 0 then add('priority', priority) end
-  if job.lifo then add('lifo', 1) end
-  add('attempts', job.attempts) add('maxStalled', job.maxStalled) add('keepC', job.keepC) add('keepF', job.keepF)
-  add('options', job.options) add('user', job.user) add('trace', job.trace) add('celery', job.celery)
+  if job.priority and job.priority ~= 0 then add('priority', job.priority) end
+  for _, field in ipairs(OPTIONAL) do
+    local value = job[field]
+    if value ~= nil then add(field, value == true and 1 or value) end
+  end
   if job.tags then add('tags', cjson.encode(job.tags)) end
-  local due = job.runAt or (job.delay and job.delay > 0 and now + job.delay)
-  local delayed = due and due > now
-  if job.ttl and delayed then add('ttl', job.ttl) end
-  redis.call('HSET', job_key(id), unpack(record))
   local created = micros + place
-  redis.call('ZADD', P .. 'by:queue:' .. queue, created, id)
-  redis.call('ZADD', P .. 'by:name:' .. name, created, id)
-  if job.user then redis.call('ZADD', P .. 'by:user:' .. job.user, created, id) end
-  for _, tag in ipairs(job.tags or {}) do redis.call('ZADD', P .. 'by:tag:' .. tag, created, id) end
-  if not known[queue] then
-    know_queue(queue)
-    known[queue] = true
-  end
+  add_to(P .. 'by:queue:' .. queue, created, id)
+  add_to(P .. 'by:name:' .. name, created, id)
+  if job.user then add_to(P .. 'by:user:' .. job.user, created, id) end
+  for _, tag in ipairs(job.tags or {}) do add_to(P .. 'by:tag:' .. tag, created, id) end
   event('added', id, queue, name)
   count('submitted', queue, name)
   rate(queue, 'submitted')
-  if delayed then
+  local due = job.runAt or (job.delay and job.delay > 0 and now + job.delay)
+  if due and due > now then
+    if job.ttl then add('ttl', job.ttl) end
+    redis.call('HSET', job_key(id), unpack(record))
     to_delayed(id, queue, name, due, 'delayed')
     return 'delayed'
   end
-  to_waiting(id, queue, name, priority, job.lifo, now)
+  add('state', 'waiting')
+  add('ready', now)
+  redis.call('HSET', job_key(id), unpack(record))
+  add_to(state_key(queue, 'waiting'), waiting_score(job), id)
+  event('waiting', id, queue, name)
+  note_change(queue)
   start_ttl(id, queue, job.ttl, now)
   return 'waiting'
 end
 
+local stored = {} -- an id may come twice in one call
 for place, job in ipairs(jobs) do
-  local state = redis.call('HGET', job_key(job.id), 'state')
-  if state then
-    event('duplicated', job.id, job.queue, job.name)
-    answers[#answers + 1] = state
-    answers[#answers + 1] = 1
-  else
-    answers[#answers + 1] = store(job, place - 1)
-    answers[#answers + 1] = 0
-  end
+  local state = states[place] or stored[job.id]
+  if state then event('duplicated', job.id, job.queue, job.name) else stored[job.id] = store(job, place - 1) end
+  answers[#answers + 1] = state or stored[job.id]
+  answers[#answers + 1] = state and 1 or 0
 end
+for key, pairs_of in pairs(additions) do redis.call('ZADD', key, unpack(pairs_of)) end
 settle_queues()
 write_metrics()
 return answers

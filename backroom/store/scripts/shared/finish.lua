@@ -22,8 +22,25 @@ local function retention(keep, completed)
   return age, most
 end
 
--- The job is in no state's set any more; puts it into `state` (completed, failed, cancelled, expired).
-local function finish(id, queue, name, state, keep)
+local kept = {} -- sorted set -> how many it holds, counted once a script
+
+-- Forgets the oldest of `old` above `most`, a few at once.
+local function trim(queue, old, most)
+  local extra = kept[old] - most
+  if extra <= 0 then return end
+  local oldest = redis.call('ZPOPMIN', old, math.min(extra, TRIMMED_AT_ONCE))
+  for at = 1, #oldest, 2 do
+    local gone = oldest[at]
+    local its_state = redis.call('HGET', job_key(gone), 'state')
+    if its_state then redis.call('ZREM', state_key(queue, its_state), gone) end
+    forget(gone)
+    kept[old] = kept[old] - 1
+  end
+end
+
+-- The job is in no state's set any more; puts it into `state` (completed, failed, cancelled, expired). `...` are further
+-- fields to write.
+local function finish(id, queue, name, state, keep, ...)
   local completed = state == 'completed'
   count('finished', queue, name, state)
   rate(queue, completed and 'completed' or 'failed')
@@ -34,20 +51,12 @@ local function finish(id, queue, name, state, keep)
     forget(id)
     return
   end
-  redis.call('HSET', job_key(id), 'state', state, 'finished', now)
+  redis.call('HSET', job_key(id), 'state', state, 'finished', now, ...)
   redis.call('ZADD', state_key(queue, state), micros + finished_now, id)
   finished_now = finished_now + 1
   if not age then return end
   local old = state_key(queue, completed and 'old:completed' or 'old:failed')
+  kept[old] = (kept[old] or redis.call('ZCARD', old)) + 1
   redis.call('ZADD', old, now + age + finished_now / 1024, id)
-  local extra = redis.call('ZCARD', old) - most
-  if extra > 0 then
-    local oldest = redis.call('ZPOPMIN', old, math.min(extra, TRIMMED_AT_ONCE))
-    for at = 1, #oldest, 2 do
-      local gone = oldest[at]
-      local its_state = redis.call('HGET', job_key(gone), 'state')
-      if its_state then redis.call('ZREM', state_key(queue, its_state), gone) end
-      forget(gone)
-    end
-  end
+  trim(queue, old, most)
 end

@@ -1,19 +1,20 @@
 -- How a job enters a state. Leaving the old one is the caller's business.
 
--- Waiting, behind its equals (or before them: lifo). `ready` is when it became ready, in ms.
-local function to_waiting(id, queue, name, priority, lifo, ready)
-  local key, score = queue_key(queue), nil
-  if lifo then
-    score = priority * PRIORITY_STEP + MIDDLE - redis.call('HINCRBY', key, 'lifo', 1)
-  else
-    local sequence = redis.call('HINCRBY', key, 'sequence', 1)
-    if sequence >= 1073741824 and redis.call('EXISTS', state_key(queue, 'waiting')) == 0 then
-      redis.call('HSET', key, 'sequence', 1, 'lifo', 0)
-      sequence = 1
-    end
-    score = priority * PRIORITY_STEP + MIDDLE + sequence
+-- The first of `n` scores in a row for jobs that are to wait behind their equals (or before them: lifo, counting down).
+local function next_score(queue, priority, lifo, n)
+  local key = queue_key(queue)
+  if lifo then return priority * PRIORITY_STEP + MIDDLE - redis.call('HINCRBY', key, 'lifo', 1) end
+  local sequence = redis.call('HINCRBY', key, 'sequence', n)
+  if sequence >= 1073741824 and redis.call('EXISTS', state_key(queue, 'waiting')) == 0 then
+    redis.call('HSET', key, 'sequence', n, 'lifo', 0)
+    sequence = n
   end
-  redis.call('ZADD', state_key(queue, 'waiting'), score, id)
+  return priority * PRIORITY_STEP + MIDDLE + sequence - n + 1
+end
+
+-- Waiting, in the order of its priority. `ready` is when it became ready, in ms.
+local function to_waiting(id, queue, name, priority, lifo, ready)
+  redis.call('ZADD', state_key(queue, 'waiting'), next_score(queue, priority, lifo, 1), id)
   redis.call('HSET', job_key(id), 'state', 'waiting', 'ready', ready)
   event('waiting', id, queue, name)
   note_change(queue)

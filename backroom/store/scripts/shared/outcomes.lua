@@ -1,6 +1,7 @@
 -- What happens to an active job when its try has come to an outcome.
 
 -- Takes an active job from its holder. Returns its fields, or nil if `token` no longer holds it (nil token: whoever does).
+-- What proved the holding is deleted by `clear`, which each outcome calls with what else it leaves behind.
 local function take_back(id, token)
   local job = redis.call('HMGET', job_key(id), 'queue', 'name', 'token', 'made', 'attempts', 'stalled', 'maxStalled', 'started',
     'worker', 'cancel', 'priority', 'lifo', 'keepC', 'keepF', 'score', 'deferred', 'expires')
@@ -17,6 +18,8 @@ local function take_back(id, token)
   return held
 end
 
+local function clear(held, ...) redis.call('HDEL', job_key(held.id), 'token', 'score', ...) end
+
 local function log_outcome(held, outcome, error_text, run)
   log_try(held.id, {attempt = held.made + 1, startedAt = held.started, finishedAt = now, worker = held.worker or nil,
     outcome = outcome, error = error_text, runMs = run})
@@ -28,7 +31,7 @@ local function end_failed(held, error_text)
 end
 
 local function end_cancelled(held)
-  redis.call('HDEL', job_key(held.id), 'cancel')
+  clear(held, 'cancel')
   finish(held.id, held.queue, held.name, 'cancelled', held.keep_failed)
 end
 
@@ -42,7 +45,7 @@ local function lose(held, reason)
   local key = job_key(held.id)
   held.stalled = held.stalled + 1
   redis.call('HSET', key, 'stalled', held.stalled)
-  redis.call('HDEL', key, 'expires')
+  clear(held, 'expires')
   count('stalls', held.queue, held.name)
   event('stalled', held.id, held.queue, held.name, 'stalled', held.stalled)
   local failure = own_error('Stalled', reason, held.made + 1)
@@ -67,7 +70,7 @@ local function put_back(held)
   if held.cancel then return end_cancelled(held) end
   redis.call('ZADD', state_key(held.queue, 'waiting'), held.score, held.id)
   redis.call('HSET', job_key(held.id), 'state', 'waiting')
-  redis.call('HDEL', job_key(held.id), 'started')
+  clear(held, 'started')
   if held.expires then redis.call('ZADD', state_key(held.queue, 'ttl'), held.expires, held.id) end
   event('waiting', held.id, held.queue, held.name)
 end
@@ -76,7 +79,7 @@ end
 local function defer(held, outcome)
   local key = job_key(held.id)
   redis.call('HSET', key, 'deferred', held.deferred + 1)
-  redis.call('HDEL', key, 'expires', 'why')
+  clear(held, 'expires', 'why')
   log_outcome(held, 'retry-after', outcome.error, outcome.run)
   if held.cancel then return end_cancelled(held) end
   if held.deferred + 1 > MAX_DEFERRALS then
@@ -108,13 +111,12 @@ local function settle(outcome)
   local run = outcome.run or now - held.started
   observe('run', RUN_BUCKETS, held.queue, held.name, run)
   if kind == 'completed' then
-    redis.call('HSET', key, 'made', held.made + 1, 'result', outcome.result, 'run', run)
-    redis.call('HDEL', key, 'error', 'why', 'deferred', 'cancel', 'expires', 'staged')
-    finish(id, held.queue, held.name, 'completed', held.keep_completed)
+    clear(held, 'error', 'why', 'deferred', 'cancel', 'expires', 'staged')
+    finish(id, held.queue, held.name, 'completed', held.keep_completed, 'made', held.made + 1, 'result', outcome.result, 'run', run)
     return 1
   end
   redis.call('HSET', key, 'made', held.made + 1, 'run', run)
-  redis.call('HDEL', key, 'deferred', 'expires', 'why')
+  clear(held, 'deferred', 'expires', 'why')
   log_outcome(held, outcome.tried or (kind == 'cancelled' and kind or 'failed'), outcome.error, run)
   if kind == 'cancelled' or held.cancel then
     end_cancelled(held)
