@@ -88,6 +88,10 @@ def _plan() -> Plan:
     if server is not None:
         server.check_address()
     redis_url = given_url or (server.url if server else "")
+    try:
+        connect(redis_url).close()  # connects to nothing yet: it reads the address
+    except ValueError as error:
+        raise CannotStartError(str(error)) from None
     return Plan(run=run, settings=settings, data_dir=data_dir, lock=lock, server=server, redis_url=redis_url)
 
 

@@ -71,7 +71,7 @@ class Readiness(threading.Thread):
 
     def _missing_scheduler(self) -> list[str]:
         """A scheduler is alive once a tick is newer than all that were there at the first look."""
-        ticks = self._store.metrics.read().scheduler_ticks
+        ticks = self._store.workers.scheduler_ticks()
         if self._ticks is None:
             self._ticks = dict(ticks)
         newest = max(self._ticks.values(), default=0.0)

@@ -58,8 +58,9 @@ def services(settings: RunSettings, data_dir: Path, redis_url: str, *, embedded:
         return Program(name=name, command=[python, "-m", *words], cwd=ROOT, environment=environment)
 
     config = str(Path("services", "api", "gunicorn.conf.py"))
-    bind = f"{HOST}:{settings.port}"
-    programs = [program("api", "gunicorn", "-c", config, "--bind", bind, "services.api:create_app()")]
+    # The control socket's place in the home folder is the same for every run: the last one would take it over.
+    gunicorn = ["gunicorn", "-c", config, "--bind", f"{HOST}:{settings.port}", "--no-control-socket"]
+    programs = [program("api", *gunicorn, "services.api:create_app()")]
     run = "" if embedded else f"-{settings.port}"
     queues = ["-Q", settings.worker_queues] if settings.worker_queues else []
     for number in range(1, settings.workers + 1):
@@ -75,5 +76,12 @@ def _environment(settings: RunSettings, data_dir: Path, redis_url: str) -> Mappi
         "BACKROOM_ARTIFACTS_DIR": str(data_dir / "artifacts"),
         "BACKROOM_LOG_FORMAT": "console",  # they write to a pipe, and a person reads it
     }
-    fixed = {"BACKROOM_REDIS_URL": redis_url, "PORT": str(settings.port), "PYTHONUNBUFFERED": "1"}
+    if not sys.stdout.isatty():
+        defaults["NO_COLOR"] = "1"
+    fixed = {
+        "BACKROOM_REDIS_URL": redis_url,
+        "PORT": str(settings.port),
+        "PROMETHEUS_MULTIPROC_DIR": str(data_dir / "api-metrics"),  # the counters of the API's processes
+        "PYTHONUNBUFFERED": "1",
+    }
     return {**defaults, **{name: value for name, value in os.environ.items() if value}, **fixed}
