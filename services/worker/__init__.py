@@ -1,0 +1,1 @@
+"""The worker: Celery, with the jobs of `services.worker.jobs`."""
