@@ -1,0 +1,66 @@
+"""Run the exporter until SIGTERM or SIGINT: ``python -m monitoring.exporter``."""
+
+import logging
+import signal
+import sys
+import threading
+
+import structlog
+from prometheus_client import CollectorRegistry, ProcessCollector
+
+from backroom.settings import Settings, get_settings
+from backroom.store import Store
+from monitoring.exporter.collector import StackCollector
+from monitoring.exporter.settings import ExporterSettings
+from monitoring.exporter.web import ExporterServer, make_app
+
+log = structlog.get_logger("backroom.exporter")
+
+
+def main() -> int:
+    """Serve until told to stop. Returns the exit status: 0, or 1 if the address cannot be had."""
+    settings, own = get_settings(), ExporterSettings()
+    _configure_logs(settings)
+    store = Store.from_settings(settings)
+    registry = CollectorRegistry()
+    registry.register(StackCollector(store, own))
+    ProcessCollector(registry=registry)
+    try:
+        server = ExporterServer(own.exporter_host, settings.exporter_port, make_app(registry, store.ping))
+    except OSError as error:
+        log.error(  # noqa: TRY400 - the reason is all there is to say
+            "cannot listen: set BACKROOM_EXPORTER_HOST and BACKROOM_EXPORTER_PORT to a free address",
+            host=own.exporter_host,
+            port=settings.exporter_port,
+            error=str(error),
+        )
+        return 1
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    with server:  # leaving it waits for the answers under way
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        log.info("serving", address=f"http://{own.exporter_host}:{server.server_port}/metrics")
+        stopped.wait()
+        server.shutdown()
+    store.redis.close()
+    log.info("stopped")
+    return 0
+
+
+def _configure_logs(settings: Settings) -> None:
+    """JSON lines in containers, readable ones on a terminal, to standard error."""
+    readable = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.dev.ConsoleRenderer() if readable else structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.log_level]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
