@@ -1,0 +1,92 @@
+"""The application: what happens around every request, and which addresses there are."""
+
+import time
+from http import HTTPStatus
+from typing import Final
+
+import structlog
+from flask import Flask, Response, g, request
+
+from backroom.settings import Settings, get_settings
+from services.api import routes
+from services.api.backend import Backend
+from services.api.http import logs, telemetry
+from services.api.http.access import Access, unauthorized
+from services.api.http.operation import mount
+from services.api.http.problems import Problem, as_problem, problem_answer
+from services.api.http.requests import request_id
+from services.api.settings import ApiSettings, get_api_settings
+
+__all__ = ["create_app"]
+
+log = structlog.get_logger("backroom.api")
+
+#: Asked every few seconds by machines, under whatever name they know: neither logged nor checked for their host.
+PROBES: Final = frozenset({"/livez", "/readyz"})
+
+
+def create_app(settings: Settings | None = None, api_settings: ApiSettings | None = None) -> Flask:
+    """The WSGI application with a store client of its own; settings come from the environment unless given."""
+    settings = settings or get_settings()
+    logs.configure(settings)
+    app = Flask("services.api", static_folder="dashboard/static", template_folder="dashboard/templates")
+    app.url_map.merge_slashes = False  # an address with two slashes is no address of ours: 404, not a redirect
+    backend = Backend(settings, api_settings or get_api_settings())
+    app.extensions["backroom"] = backend
+    for operation in routes.operations():
+        mount(app, backend, operation)
+    app.before_request(lambda: _begin(backend))
+    app.after_request(_end)
+    app.register_error_handler(Exception, _refuse)
+    if backend.guard.open:
+        log.warning("open mode: no API keys are set, so everybody who reaches this port may do everything")
+    return app
+
+
+def _begin(backend: Backend) -> None:
+    """Give the request its id, and settle who asks, before its address and its body are looked at."""
+    g.started = time.perf_counter()
+    g.request_id = request_id(request.headers)
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request_id=g.request_id)
+    if request.path not in PROBES:
+        backend.guard.check_origin(request)
+    g.principal = backend.guard.identify(request)
+    if request.url_rule is None and not g.principal.grants - {Access.PUBLIC}:
+        raise unauthorized("This call needs a key.")
+
+
+def _refuse(error: Exception) -> Response:
+    """Answer an error with its problem; one that nobody foresaw is a defect, and logged with its traceback."""
+    problem = as_problem(error)
+    if problem is None:
+        log.error("request failed", method=request.method, path=request.path, exc_info=error)
+        problem = Problem("internal-error", f"The log of the API has more, under the request id {g.request_id}.")
+    elif problem.kind.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        log.warning("request refused", reason=problem.kind.slug, cause=str(error) or repr(error))
+    return problem_answer(problem, g.request_id).response()
+
+
+def _end(response: Response) -> Response:
+    """Count and log the answer, and add what every answer carries."""
+    seconds = time.perf_counter() - g.started
+    response.headers["X-Request-Id"] = g.request_id
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    rule = request.url_rule
+    route = None if rule is None else str(rule.rule).replace("<", "{").replace(">", "}")
+    asked_to_wait = "Preference-Applied" in response.headers
+    telemetry.observe(
+        method=request.method, route=route, status=response.status_code, seconds=None if asked_to_wait else seconds
+    )
+    if request.path not in PROBES:
+        principal = g.get("principal")
+        log.info(
+            "request",
+            method=request.method,
+            path=request.path,
+            status=response.status_code,
+            ms=round(seconds * 1000, 2),
+            actor=None if principal is None else principal.name,
+            address=request.remote_addr,
+        )
+    return response

@@ -1,0 +1,36 @@
+"""What one API process holds while it lives: the store, the job types, those who wait, and who may ask."""
+
+from typing import Protocol
+
+from backroom.settings import Settings
+from backroom.store import Store
+from services.api.http.access import Guard
+from services.api.http.waiting import Waiters
+from services.api.job_types import Catalogue
+from services.api.settings import ApiSettings
+
+__all__ = ["Backend"]
+
+
+class Server(Protocol):
+    """The server that runs the app, as far as the app cares: gunicorn's worker object."""
+
+    @property
+    def alive(self) -> bool:
+        """False once it is being stopped."""
+
+
+class Backend:
+    """Made once in each gunicorn process, after the fork: connections are not shared between processes."""
+
+    def __init__(self, settings: Settings, api_settings: ApiSettings) -> None:
+        self.settings = settings
+        self.store = Store.from_settings(settings)
+        self.guard = Guard(settings)
+        self.job_types = Catalogue(self.store.job_types.list)
+        self.server: Server | None = None
+        self.waiters = Waiters(self.store, limit=api_settings.waits_per_process, is_draining=self.is_draining)
+
+    def is_draining(self) -> bool:
+        """Whether the process is on its way out, so that nobody should begin to wait for it."""
+        return self.server is not None and not self.server.alive

@@ -1,0 +1,100 @@
+# ruff: noqa: N999 - gunicorn's own name for this file
+"""How gunicorn runs the API: ``gunicorn -c services/api/gunicorn.conf.py 'services.api:create_app()'``.
+
+Processes x threads. Python runs one thread of a process at a time, so a process a core; threads because a request is
+mostly waiting for Redis. A caller that asks to wait (``Prefer: wait``) holds a thread, so each process has a thread
+more for every one that may: they are made when they are needed, and the other requests keep theirs. Counters are kept
+per process in files and added up when `/metrics` is read (prometheus_client's multiprocess mode), so that any process
+answers for all.
+
+Environment: PORT (8000), HOST (127.0.0.1), and `services.api.settings`.
+"""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, Protocol
+
+# Before anything imports prometheus_client, which decides by this where counters live. Kept over a reload (SIGHUP).
+_owns_metrics_dir = "PROMETHEUS_MULTIPROC_DIR" not in os.environ
+if _owns_metrics_dir:
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="backroom-api-metrics-")
+
+from prometheus_client import multiprocess  # noqa: E402 - see above
+
+from backroom.settings import get_settings  # noqa: E402 - see above
+from services.api.http.logs import formatter  # noqa: E402 - see above
+from services.api.settings import get_api_settings  # noqa: E402 - see above
+
+_settings, _api = get_settings(), get_api_settings()
+
+bind = f"{os.environ.get('HOST', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"
+proc_name = "services.api"
+workers = _api.processes
+worker_class = "gthread"
+threads = _api.threads + _api.waits_per_process
+# Connections a process holds open: those being answered, and idle ones that clients keep for their next request.
+worker_connections = threads + 1000
+backlog = 2048
+# Longer than the 60 s most proxies and client pools keep idle connections: the client closes first, so that no request
+# meets a connection that is just being closed.
+keepalive = 75
+# The process is replaced if its main loop is stuck for so long; requests in threads may take as long as they need.
+timeout = 60
+graceful_timeout = _api.shutdown_seconds
+# Request lines and headers above these are refused by gunicorn itself, in its own words.
+limit_request_line = 8190
+limit_request_fields = 100
+limit_request_field_size = 8190
+# The heartbeat file belongs in memory: on a busy disk its update can block the main loop.
+_memory = Path("/dev/shm")  # noqa: S108 - gunicorn makes the file there as a private one
+worker_tmp_dir = str(_memory) if _memory.is_dir() else None
+
+# Its socket would lie in the home directory, one for all stacks of a user.
+control_socket_disable = True
+
+accesslog = None  # the app writes a line a request itself, with the request id, and none for /livez and /readyz
+logconfig_dict: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "root": {"level": _settings.log_level, "handlers": ["stderr"]},
+    "loggers": {
+        "gunicorn.error": {"level": _settings.log_level, "handlers": ["stderr"], "propagate": False},
+        "gunicorn.access": {"handlers": [], "propagate": False},
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "lines", "stream": "ext://sys.stderr"}},
+    "formatters": {"lines": {"()": formatter, "settings": _settings}},
+}
+
+
+class Worker(Protocol):
+    """What the hooks use of gunicorn's worker, whose classes carry no types."""
+
+    pid: int
+    alive: bool
+    wsgi: Any
+
+
+def on_starting(_server: object) -> None:
+    """Begin with empty counters, in a folder that was kept as well."""
+    folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+    folder.mkdir(parents=True, exist_ok=True)
+    for counters in folder.glob("*.db"):
+        counters.unlink()
+
+
+def post_worker_init(worker: Worker) -> None:
+    """Let the app see that its process is being stopped: /readyz says so, and those who wait are answered at once."""
+    worker.wsgi.extensions["backroom"].server = worker
+
+
+def child_exit(_server: object, worker: Worker) -> None:
+    """Take the gauges of a process that ended out of the sums; its counters stay in."""
+    multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]  # the library leaves it untyped
+
+
+def on_exit(_server: object) -> None:
+    """Leave no folder behind that nobody else made."""
+    if _owns_metrics_dir:
+        shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)

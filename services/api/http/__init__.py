@@ -1,0 +1,1 @@
+"""The thin layer between Flask and the routes: operations, problems, access, waiting, OpenAPI."""

@@ -1,0 +1,188 @@
+"""Operations: one decorator says what a call takes and answers, and one order in which every call is handled.
+
+The order is fixed: request id, host and origin, key (all in `services.api.app`, as unknown addresses need them too),
+then here role, path and query, body, and last the handler. What is declared is also what `openapi.json` says.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final, Generic, TypeVar
+
+from flask import Flask, g, request
+from pydantic import BaseModel
+from werkzeug.datastructures import Headers
+
+from services.api.backend import Backend
+from services.api.http.access import Access, Principal, unauthorized
+from services.api.http.answers import Answer
+from services.api.http.problems import Problem
+from services.api.http.requests import preferred_wait, read_json, traceparent
+from services.api.http.validation import NoBody, read_query, validated
+
+__all__ = ["BodyLimit", "Call", "Operation", "Reply", "Resource", "mount"]
+
+Q = TypeVar("Q", bound=BaseModel)
+B = TypeVar("B", bound=BaseModel)
+
+_PARAMETER: Final = re.compile(r"\{(\w+)\}")
+
+
+class BodyLimit(StrEnum):
+    """The setting that bounds a body."""
+
+    BODY = "max_body_bytes"
+    BULK = "max_bulk_bytes"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One answer an operation may give, for the OpenAPI document."""
+
+    description: str
+    #: The model of the body; None for an answer without one, or with one that `schema` describes.
+    model: type[BaseModel] | None = None
+    schema: Mapping[str, Any] | None = None
+    #: Names of the headers worth knowing, with what they say.
+    headers: Mapping[str, str] = field(default_factory=dict)
+    media_type: str = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[Q, B]):
+    """One request to an operation, checked: what a handler gets."""
+
+    backend: Backend
+    principal: Principal
+    path: Mapping[str, str]
+    query: Q
+    body: B
+    headers: Headers
+
+    @property
+    def wait(self) -> int | None:
+        """Seconds the caller is ready to wait (``Prefer: wait``), 0..60; None if it did not say so."""
+        return preferred_wait(self.headers)
+
+    @property
+    def traceparent(self) -> str | None:
+        """The caller's trace, if it sent a valid one."""
+        return traceparent(self.headers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """A method and a path with everything that is known about them."""
+
+    name: str
+    method: str
+    #: With parameters in braces: ``/v1/jobs/{jobId}``.
+    path: str
+    tag: str
+    summary: str
+    description: str
+    access: Access
+    query: type[BaseModel]
+    body: type[BaseModel]
+    limit: BodyLimit
+    replies: Mapping[int, Reply]
+    #: Statuses of the problems it answers, beside those that every operation may answer.
+    problems: tuple[int, ...]
+    #: Request headers it heeds, with what they say.
+    headers: Mapping[str, str]
+    handler: Callable[[Any], Answer]
+
+    @property
+    def rule(self) -> str:
+        """The path in the words of Flask."""
+        return _PARAMETER.sub(r"<\1>", self.path)
+
+    @property
+    def parameters(self) -> list[str]:
+        """The names of the path's parameters."""
+        return _PARAMETER.findall(self.path)
+
+    def answer(self, backend: Backend, principal: Principal, path: Mapping[str, str]) -> Answer:
+        """Handle the current request."""
+        self._check_role(backend, principal)
+        query = read_query(self.query, request.args)
+        body = self._read_body(backend)
+        return self.handler(Call(backend, principal, path, query, body, request.headers))
+
+    def _check_role(self, backend: Backend, principal: Principal) -> None:
+        if self.access in principal.grants:
+            return
+        if not backend.guard.open and request.headers.get("Authorization") is None:
+            raise unauthorized("This call needs a key.")
+        raise Problem("forbidden", f"The roles of the key {principal.name!r} do not include {self.access}.")
+
+    def _read_body(self, backend: Backend) -> BaseModel:
+        if self.method in {"GET", "DELETE"}:
+            return NoBody()
+        limit: int = getattr(backend.settings, self.limit)
+        what = "body of a bulk submission" if self.limit is BodyLimit.BULK else "request body"
+        return validated(self.body, read_json(request, limit=limit, what=what))
+
+
+class Resource:
+    """The operations of one resource, which share a tag in the API's document."""
+
+    def __init__(self, tag: str, description: str) -> None:
+        self.tag = tag
+        self.description = description
+        self.operations: list[Operation] = []
+
+    def operation(
+        self,
+        method: str,
+        path: str,
+        *,
+        access: Access,
+        query: type[Q],
+        body: type[B],
+        replies: Mapping[int, Reply],
+        problems: tuple[int, ...] = (),
+        headers: Mapping[str, str] | None = None,
+        limit: BodyLimit = BodyLimit.BODY,
+    ) -> Callable[[Callable[[Call[Q, B]], Answer]], Callable[[Call[Q, B]], Answer]]:
+        """Register a handler. The first line of its docstring is the operation's summary, the rest its description."""
+
+        def register(handler: Callable[[Call[Q, B]], Answer]) -> Callable[[Call[Q, B]], Answer]:
+            summary, _, description = (handler.__doc__ or "").partition("\n")
+            self.operations.append(
+                Operation(
+                    name=handler.__name__,
+                    method=method,
+                    path=path,
+                    tag=self.tag,
+                    summary=summary.strip().rstrip("."),
+                    description=" ".join(description.split()),
+                    access=access,
+                    query=query,
+                    body=body,
+                    limit=limit,
+                    replies=replies,
+                    problems=problems,
+                    headers=headers or {},
+                    handler=handler,
+                )
+            )
+            return handler
+
+        return register
+
+
+def mount(app: Flask, backend: Backend, operation: Operation) -> None:
+    """Let Flask route to an operation."""
+
+    def view(**path: str) -> Any:  # noqa: ANN401 - Flask's type of a view
+        return operation.answer(backend, g.principal, path).response()
+
+    app.add_url_rule(
+        operation.rule,
+        endpoint=f"{operation.method} {operation.path}",
+        view_func=view,
+        methods=[operation.method],
+        provide_automatic_options=False,
+    )

@@ -1,0 +1,190 @@
+"""Every error answer of the API: RFC 9457 ``application/problem+json``, for unknown routes and crashes too."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
+
+from backroom.model import errors as model
+from services.api.http.answers import Answer
+
+__all__ = ["PROBLEMS", "Problem", "ProblemType", "as_problem", "problem_answer"]
+
+MAX_ERRORS: Final = 100
+"""The most entries of ``errors`` in one answer: a bulk of 1000 bad jobs needs no megabyte of reproach."""
+RETRY_SECONDS: Final = 2
+"""``Retry-After`` of a 503: about as long as a store needs to come back."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemType:
+    """One kind of error. Its ``type`` URI opens the page ``/problems`` at its explanation."""
+
+    slug: str
+    status: int
+    title: str
+    explanation: str
+
+    @property
+    def uri(self) -> str:
+        """The value of ``type``: a reference relative to the API's address."""
+        return f"/problems#{self.slug}"
+
+
+PROBLEMS: Final[Mapping[str, ProblemType]] = {
+    kind.slug: kind
+    for kind in (
+        ProblemType("bad-request", 400, "Bad request", "The request is not well-formed HTTP or lacks its body."),
+        ProblemType(
+            "malformed-json",
+            400,
+            "Malformed JSON",
+            "The body is not JSON as RFC 8259 has it: UTF-8, no NaN or Infinity, no key twice in one object.",
+        ),
+        ProblemType(
+            "unauthorized",
+            401,
+            "Key needed",
+            "Send a key of this stack as 'Authorization: Bearer ...'; this one is not.",
+        ),
+        ProblemType("forbidden", 403, "Forbidden", "The key's roles, queues or job types do not allow this request."),
+        ProblemType(
+            "foreign-request",
+            403,
+            "Foreign request",
+            "Without API keys the stack answers only requests that name it by one of its own host names, and writes "
+            "only where no other site stands behind them. Set BACKROOM_ALLOWED_HOSTS for more names, or "
+            "BACKROOM_API_KEYS.",
+        ),
+        ProblemType("not-found", 404, "Not found", "There is no such resource."),
+        ProblemType("method-not-allowed", 405, "Method not allowed", "The Allow header lists the methods that are."),
+        ProblemType("wrong-state", 409, "Wrong state", "The state of the job does not allow this action."),
+        ProblemType("too-large", 413, "Too large", "The body, or the data of a job, exceeds the limit that is named."),
+        ProblemType("unsupported-media-type", 415, "Unsupported media type", "Bodies are application/json in UTF-8."),
+        ProblemType(
+            "invalid-input", 422, "Invalid input", "'errors' has a JSON Pointer, a code and a sentence for each field."
+        ),
+        ProblemType(
+            "internal-error",
+            500,
+            "Internal error",
+            "A defect of the stack; its log has the traceback at the requestId.",
+        ),
+        ProblemType(
+            "store-unavailable",
+            503,
+            "Store unavailable",
+            "Redis is away, starting, or does not answer in time. Try again.",
+        ),
+        ProblemType(
+            "store-full",
+            503,
+            "Store full",
+            "Redis has reached its memory limit. Finish or remove jobs, or raise the limit.",
+        ),
+        ProblemType(
+            "queue-full", 503, "Queue full", "The queue holds as many jobs as its maxLength allows. Try again."
+        ),
+        ProblemType(
+            "no-job-types",
+            503,
+            "No job types",
+            "No worker has published its job types yet, so submissions cannot be checked. Start one and try again.",
+        ),
+        ProblemType("draining", 503, "Draining", "This process is being stopped. Try again: another one takes over."),
+        ProblemType(
+            "too-many-waits", 503, "Too many waits", "As many callers wait as are allowed at once; ask without waiting."
+        ),
+    )
+}
+
+_BY_STATUS: Final = {
+    400: "bad-request",
+    404: "not-found",
+    405: "method-not-allowed",
+    413: "too-large",
+    415: "unsupported-media-type",
+}
+
+
+class Problem(Exception):
+    """Raised anywhere while a request is handled: the request is answered with this problem."""
+
+    def __init__(
+        self,
+        slug: str,
+        detail: str,
+        *,
+        errors: Sequence[model.FieldError] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.kind = PROBLEMS[slug]
+        self.detail = detail
+        self.errors = tuple(errors)
+        self.headers = dict(headers or {})
+        if self.kind.status == 503:  # noqa: PLR2004 - Service Unavailable
+            self.headers.setdefault("Retry-After", str(RETRY_SECONDS))
+
+
+def _invalid(error: model.InvalidInput) -> Problem:
+    found = error.errors
+    first = f"{found[0].pointer}: {found[0].message}" if found[0].pointer else found[0].message
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return Problem("invalid-input", first + more, errors=found)
+
+
+def _from_http(error: HTTPException) -> Problem:
+    detail = error.description or "The request cannot be answered."
+    if isinstance(error, NotFound):
+        detail = "There is nothing at this address; /openapi.json lists what there is."
+    if isinstance(error, RequestEntityTooLarge):
+        detail = "The request body is too large."
+    headers = {}
+    if isinstance(error, MethodNotAllowed):
+        headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
+        detail = f"This address answers {headers['Allow']}."
+    return Problem(_BY_STATUS.get(error.code or 400, "bad-request"), detail, headers=headers)
+
+
+#: Errors of the model whose own words are for the caller.
+_IN_OWN_WORDS: Final[Mapping[type[Exception], str]] = {
+    model.NotFound: "not-found",
+    model.WrongState: "wrong-state",
+    model.TooLarge: "too-large",
+    model.QueueFull: "queue-full",
+}
+
+
+def as_problem(error: Exception) -> Problem | None:
+    """The problem that an exception stands for; None for one that nobody foresaw."""
+    problem = None
+    if isinstance(error, Problem):
+        problem = error
+    elif isinstance(error, model.InvalidInput):
+        problem = _invalid(error)
+    elif slug := _IN_OWN_WORDS.get(type(error)):
+        problem = Problem(slug, str(error))
+    elif isinstance(error, model.StoreFull):
+        problem = Problem("store-full", "The job store has reached its memory limit and stored nothing. Try again.")
+    elif isinstance(error, model.StoreUnavailable):  # its own words name addresses, which are for the log
+        problem = Problem("store-unavailable", "The job store does not answer; nothing is promised. Try again.")
+    elif isinstance(error, HTTPException):
+        problem = _from_http(error)
+    return problem
+
+
+def problem_answer(problem: Problem, request_id: str) -> Answer:
+    """The problem as an answer: ``{type, title, status, detail, errors?, requestId}``."""
+    body: dict[str, Any] = {
+        "type": problem.kind.uri,
+        "title": problem.kind.title,
+        "status": problem.kind.status,
+        "detail": problem.detail,
+        "requestId": request_id,
+    }
+    if problem.errors:
+        body["errors"] = [error._asdict() for error in problem.errors[:MAX_ERRORS]]
+    headers = {"Cache-Control": "no-store", **problem.headers}
+    return Answer(problem.kind.status, body, headers=headers, content_type="application/problem+json")

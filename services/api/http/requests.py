@@ -1,0 +1,144 @@
+"""Reading requests: the request id, the trace, ``Prefer``, and JSON bodies without surprises."""
+
+import json
+import math
+import re
+import secrets
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, Final
+
+from flask import Request
+from werkzeug.datastructures import Headers
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+
+from backroom.model.errors import FieldError, InvalidInput, TooLarge
+from backroom.model.validation import pointer
+from services.api.http.problems import Problem
+
+__all__ = ["MAX_WAIT_SECONDS", "preferred_wait", "read_json", "request_id", "traceparent"]
+
+MAX_WAIT_SECONDS: Final = 60
+
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._~:/+=@-]{1,128}\Z")
+_TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")
+_WAIT: Final = re.compile(r"\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?:;.*)?\Z", re.IGNORECASE)
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+def request_id(headers: Headers) -> str:
+    """The caller's ``X-Request-Id`` if it is 1 to 128 harmless characters, else a new one."""
+    given = headers.get("X-Request-Id", "")
+    return given if _REQUEST_ID.match(given) else secrets.token_hex(16)
+
+
+def traceparent(headers: Headers) -> str | None:
+    """The caller's W3C ``traceparent``; None if there is none or, as the specification has it, if it is not valid."""
+    given = headers.get("traceparent", "").strip()
+    return given if _TRACEPARENT.match(given) else None
+
+
+def preferred_wait(headers: Headers) -> int | None:
+    """N of ``Prefer: wait=N`` (RFC 7240) in seconds, at most 60; None if the caller does not want to wait."""
+    for preference in ",".join(headers.getlist("Prefer")).split(","):
+        if found := _WAIT.match(preference):
+            return min(int(found[1]), MAX_WAIT_SECONDS)
+    return None
+
+
+class _DuplicateKey(ValueError):
+    pass
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise _DuplicateKey(f"The key {twice!r} stands twice in one object.")
+    return found
+
+
+def _read_body(request: Request, *, limit: int, what: str) -> bytes:
+    """The body's bytes; a declared or a streamed length above ``limit`` is refused before it is read to its end."""
+    request.max_content_length = limit
+    try:
+        return request.get_data(cache=False)
+    except RequestEntityTooLarge:
+        raise TooLarge(what, limit, request.content_length) from None
+    except ClientDisconnected:
+        raise Problem("bad-request", "The body ended before its Content-Length.") from None
+
+
+def _check_media_type(request: Request) -> None:
+    if request.mimetype != "application/json" or request.mimetype_params.get("charset", "utf-8").lower() != "utf-8":
+        found = request.headers.get("Content-Type") or "none"
+        raise Problem(
+            "unsupported-media-type",
+            f"Send the body as JSON with the header 'Content-Type: application/json'; this one's type is {found}.",
+            headers={"Accept": "application/json"},
+        )
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise Problem("unsupported-media-type", "Send the body without a Content-Encoding.")
+
+
+def read_json(request: Request, *, limit: int, what: str = "request body") -> object:
+    """The parsed body; an empty object for an empty one.
+
+    Parsed by the standard library: unlike faster ones it keeps integers beyond 64 bits. Raises `Problem` (400, 415),
+    `TooLarge` for more than ``limit`` bytes, `InvalidInput` for a body nested out of all reason.
+    """
+    body = _read_body(request, limit=limit, what=what)
+    if not body:
+        return {}
+    _check_media_type(request)
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        raise Problem("malformed-json", f"The body is not UTF-8: {error.reason} at byte {error.start}.") from None
+    constants: list[str] = []
+
+    def constant(word: str) -> float:
+        constants.append(word)
+        return math.nan
+
+    try:
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=constant)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise Problem("malformed-json", f"The body is not JSON: {error.msg} ({place}).") from None
+    except _DuplicateKey as error:
+        raise Problem("malformed-json", str(error)) from None
+    except RecursionError:
+        raise InvalidInput.at("", "too-deep", "is nested too deeply") from None
+    except ValueError as error:  # an integer of more digits than Python converts
+        raise Problem("malformed-json", f"The body holds a number that is too long: {error}.") from None
+    if constants:
+        places = [FieldError(place, "not-json", "is not a number of JSON") for place in _places_of_nan(value)]
+        raise Problem("malformed-json", f"{constants[0]} is not JSON; use null or text.", errors=places)
+    if _SURROGATE.search(body):
+        _check_surrogates(value)
+    return value
+
+
+def _check_surrogates(value: object) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise Problem("malformed-json", "A string holds half of a surrogate pair, which is no text.") from None
+    except RecursionError:
+        raise InvalidInput.at("", "too-deep", "is nested too deeply") from None
+
+
+def _places_of_nan(value: object) -> Iterator[str]:
+    """The pointers of every NaN, breadth first; never recurses."""
+    level: list[tuple[tuple[str | int, ...], object]] = [((), value)]
+    while level:
+        below: list[tuple[tuple[str | int, ...], object]] = []
+        for place, item in level:
+            if isinstance(item, float) and math.isnan(item):
+                yield pointer(place)
+            elif isinstance(item, dict):
+                below += [((*place, key), child) for key, child in item.items()]
+            elif isinstance(item, list):
+                below += [((*place, index), child) for index, child in enumerate(item)]
+        level = below

@@ -1,0 +1,276 @@
+"""The shapes of answers, as `openapi.json` describes them; what is sent comes from the model's ``to_dict``."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from backroom.model.options import JobOptions
+from backroom.model.states import State
+
+__all__ = [
+    "BulkAnswer",
+    "HealthView",
+    "JobPage",
+    "JobTypeList",
+    "JobView",
+    "LogPageView",
+    "PendingResult",
+    "ProblemView",
+    "QueueList",
+    "QueueView",
+    "SingleJob",
+    "Stats",
+    "SubmittedJob",
+    "WorkerList",
+]
+
+
+class View(BaseModel):
+    """The base of every shape: camelCase."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+
+class FieldProblem(View):
+    """One thing that is wrong with one field."""
+
+    pointer: str = Field(description="JSON Pointer into the body; for a query parameter, '/' and its name.")
+    code: str = Field(description="A stable word for programs.")
+    message: str = Field(description="A sentence for people.")
+
+
+class ProblemView(View):
+    """An error (RFC 9457)."""
+
+    type: str = Field(description="A URI that opens an explanation, relative to the API's address.")
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldProblem] = Field(default=[], description="With 400 and 422: what is wrong, field by field.")
+    request_id: str
+
+
+class StateReason(View):
+    """Why a job does not run yet."""
+
+    code: str
+    until: datetime | None = None
+    detail: str | None = None
+
+
+class Progress(View):
+    """How far a running job says it is."""
+
+    percent: float | None
+    message: str | None = None
+
+
+class JobErrorView(View):
+    """The newest failure."""
+
+    type: str
+    message: str
+    traceback: str | None = None
+    attempt: int | None = None
+    at: datetime | None = None
+
+
+class Attempt(View):
+    """One try."""
+
+    attempt: int
+    started_at: datetime | None
+    finished_at: datetime | None
+    worker: str | None
+    outcome: Literal["completed", "failed", "timeout", "stalled", "cancelled", "retry-after"]
+    error: dict[str, Any] | None = None
+
+
+class Links(View):
+    """Where more about the job is."""
+
+    self: str
+    result: str
+    logs: str
+
+
+class JobView(View):
+    """A job."""
+
+    id: str
+    name: str
+    queue: str
+    state: State
+    state_reason: StateReason | None
+    data: Any
+    options: JobOptions
+    priority: int
+    tags: list[str]
+    attempts_made: int = Field(description="Tries that came to an outcome.")
+    attempts: int = Field(description="Tries it may have.")
+    stalled: int = Field(description="How often the process that ran it died.")
+    progress: Progress | None
+    result: Any
+    error: JobErrorView | None
+    created_at: datetime
+    run_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    wait_ms: int | None = Field(description="From ready to started, of the newest try.")
+    run_ms: int | None = Field(description="From started to finished, of the newest try.")
+    worker: str | None
+    trace_id: str | None
+    links: Links
+
+
+class SubmittedJob(JobView):
+    """A job as it is answered to a submission."""
+
+    duplicate: bool = Field(description="The jobId was in use: nothing was stored, and this is the job that has it.")
+
+
+class SingleJob(JobView):
+    """A job with all its tries."""
+
+    attempt_log: list[Attempt] = Field(description="The newest 50 tries, newest last.")
+
+
+class BulkItem(View):
+    """One job of a bulk submission."""
+
+    id: str
+    state: State
+    duplicate: bool
+
+
+class BulkAnswer(View):
+    """A bulk submission, in the order of the request."""
+
+    jobs: list[BulkItem]
+
+
+class JobPage(View):
+    """A page of jobs."""
+
+    jobs: list[JobView]
+    next: str | None = Field(description="The cursor of the next page; null on the last.")
+
+
+class PendingResult(View):
+    """There is no result yet."""
+
+    id: str
+    state: State
+    links: Links
+
+
+class LogLineView(View):
+    """One line a job has logged."""
+
+    seq: int
+    at: datetime
+    level: str
+    logger: str | None
+    message: str
+    attempt: int | None
+
+
+class LogPageView(View):
+    """Lines of a job's log, oldest first."""
+
+    logs: list[LogLineView]
+    next: int | None = Field(description="What to send as 'after' for the next page; null if there is none yet.")
+
+
+class RateView(View):
+    """A rate limit of a queue over all workers."""
+
+    max: int | None = Field(description="Null where only a job that met a rate limit holds the queue.")
+    duration: int | None = Field(description="In ms.")
+    limited_for_ms: int | None = Field(default=None, description="How long it still holds the queue, in ms.")
+
+
+class LimitsView(View):
+    """The limits of a queue; null where there is none."""
+
+    concurrency: int | None
+    rate: RateView | None
+    max_length: int | None = None
+
+
+class QueueView(View):
+    """A queue."""
+
+    name: str
+    paused: bool
+    counts: dict[State, int]
+    oldest_waiting_ms: int | None = Field(description="How long the longest-waiting ready job has waited.")
+    limits: LimitsView
+    rates: dict[str, Any]
+
+
+class QueueList(View):
+    """All queues."""
+
+    queues: list[QueueView]
+
+
+class JobTypeView(View):
+    """A job type that workers offer."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, protected_namespaces=())
+
+    name: str
+    queue: str
+    description: str
+    data_schema: dict[str, Any] = Field(alias="schema", description="JSON Schema of the data.")
+    defaults: dict[str, Any]
+    workers: int
+
+
+class JobTypeList(View):
+    """All job types."""
+
+    job_types: list[JobTypeView]
+
+
+class WorkerView(View):
+    """A worker process."""
+
+    id: str
+    host: str
+    pid: int
+    queues: list[str] | None
+    pool: str
+    slots: int
+    busy: int
+    jobs: list[Any]
+    started_at: datetime
+    heartbeat_at: datetime
+    state: str
+
+
+class WorkerList(View):
+    """All workers."""
+
+    workers: list[WorkerView]
+
+
+class Stats(View):
+    """The stack in a few numbers."""
+
+    counts: dict[State, int] = Field(description="Jobs by state, over all queues.")
+    queues: int
+    paused_queues: int
+    oldest_waiting_ms: int | None
+    workers: int
+    busy: int = Field(description="Jobs that run now.")
+    slots: int = Field(description="Jobs that could run at once.")
+
+
+class HealthView(View):
+    """The health of this process."""
+
+    status: Literal["ok", "ready"]

@@ -1,0 +1,36 @@
+"""Settings of the API processes alone; what they share with the rest of the stack is in `backroom.settings`."""
+
+from functools import cache
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+__all__ = ["ApiSettings", "get_api_settings"]
+
+
+class ApiSettings(BaseSettings):
+    """How many processes and threads answer requests. Read by `gunicorn.conf.py` and by the app."""
+
+    model_config = SettingsConfigDict(env_prefix="BACKROOM_API_", env_ignore_empty=True, extra="ignore")
+
+    processes: int = Field(2, ge=1, le=64, description="Processes that answer requests; one a core is enough.")
+    threads: int = Field(
+        32, ge=1, le=1000, description="Threads a process has for requests, beside those for callers that wait."
+    )
+    max_waits: int = Field(
+        500, ge=0, le=10_000, description="Callers that may wait at once (Prefer: wait), over all processes; more: 503."
+    )
+    shutdown_seconds: int = Field(
+        20, ge=1, le=3600, description="After SIGTERM, requests in progress have this long to be answered, in seconds."
+    )
+
+    @property
+    def waits_per_process(self) -> int:
+        """A process's share of the callers that may wait, rounded up."""
+        return -(-self.max_waits // self.processes)
+
+
+@cache
+def get_api_settings() -> ApiSettings:
+    """The settings of this process, read once."""
+    return ApiSettings()

@@ -1,0 +1,154 @@
+"""From what a caller sent to a stored job: the one road for every submitting call."""
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from backroom.model.errors import FieldError, InvalidInput, NotFound, StoreUnavailable
+from backroom.model.job import DEFAULT_QUEUE, Job, NewJob, Submitted, new_job
+from backroom.model.options import JobOptions
+from backroom.model.states import FINISHED
+from services.api.backend import Backend
+from services.api.http.access import Principal
+from services.api.http.answers import Answer
+from services.api.http.operation import Call
+from services.api.http.problems import Problem
+from services.api.views import job_links, job_view, unfinished_headers
+
+__all__ = ["Draft", "prepare", "submit_one"]
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A job as a caller described it, not yet checked against its type."""
+
+    name: str
+    data: Any
+    queue: str | None
+    options: JobOptions
+    #: The place of the job in the body, such as ``/jobs/1``.
+    pointer: str = ""
+
+
+def prepare(call: Call[Any, Any], drafts: Sequence[Draft]) -> list[NewJob]:
+    """Check drafts against their job types and complete them.
+
+    Raises `InvalidInput` with everything that is wrong in any of them, `TooLarge`, `Problem` (403 outside the key's
+    lists, 503 while there are no job types).
+    """
+    jobs: list[NewJob] = []
+    errors: list[FieldError] = []
+    trace = call.traceparent
+    for draft in drafts:
+        try:
+            jobs.append(_prepared(call.backend, call.principal, draft, trace))
+        except InvalidInput as error:
+            errors += error.errors
+    if errors:
+        raise InvalidInput(errors)
+    return jobs
+
+
+def _prepared(backend: Backend, principal: Principal, draft: Draft, trace: str | None) -> NewJob:
+    settings = backend.settings
+    options = draft.options
+    queue = draft.queue
+    known = None
+    try:
+        known = backend.job_types.find(draft.name, pointer=f"{draft.pointer}/name")
+    except (InvalidInput, Problem):
+        if not settings.allow_unknown_job_types:
+            raise
+    if known is not None:
+        queue = queue or known.queue
+        options = options.merged(known.defaults)
+    job = new_job(
+        name=draft.name,
+        data=draft.data,
+        queue=queue or DEFAULT_QUEUE,
+        options=options,
+        traceparent=trace,
+        pointer=draft.pointer,
+        max_data_bytes=settings.max_data_bytes,
+        max_depth=settings.max_data_depth,
+    )
+    if not principal.may_touch(queue=job.queue, name=job.name):
+        detail = f"The key {principal.name!r} may not submit {job.name!r} to the queue {job.queue!r}."
+        raise Problem("forbidden", detail)
+    if known is not None:
+        known.check(draft.data, f"{draft.pointer}/data")
+    return job
+
+
+def submit_one(call: Call[Any, Any], new: NewJob) -> Answer:
+    """Store one job and answer it: 202, or 200 for a job id in use or for a job that ended while the caller waited.
+
+    Raises `Problem` (503, nothing stored) if the caller wants to wait and too many do already.
+    """
+    wait = call.wait
+    if wait is None:
+        job, duplicate = _stored(call.backend, new)
+        return _answer(job, duplicate=duplicate)
+    with call.backend.waiters.seat() as seat:
+        job, duplicate = _stored(call.backend, new)
+        with suppress(NotFound, StoreUnavailable):  # it is stored already: nothing that happens now may say otherwise
+            job = seat.until_finished(job.id, wait)
+    return _answer(job, duplicate=duplicate, waited=wait)
+
+
+def _answer(job: Job, *, duplicate: bool, waited: int | None = None) -> Answer:
+    done = duplicate or (waited is not None and job.state in FINISHED)
+    headers = {"Location": job_links(job.id)["self"], **unfinished_headers(job)}
+    if waited is not None:
+        headers["Preference-Applied"] = f"wait={waited}"
+    return Answer(200 if done else 202, {**job_view(job), "duplicate": duplicate}, headers=headers)
+
+
+def _stored(backend: Backend, new: NewJob) -> tuple[Job, bool]:
+    """Store the job; return it as it is now, and whether its id was in use, so that it is another one."""
+    while True:
+        [submitted] = backend.store.submission.submit([new])
+        try:
+            return backend.store.inspection.get(new.id), submitted.duplicate
+        except NotFound:
+            if not submitted.duplicate:  # it has ended and was removed at once, as removeOnComplete may ask
+                return _as_submitted(new, submitted), False
+            # the job that had the id has just been removed: the id is free
+        except StoreUnavailable:
+            if submitted.duplicate:
+                raise
+            return _as_submitted(new, submitted), False
+
+
+def _as_submitted(new: NewJob, submitted: Submitted) -> Job:
+    """The job as it was submitted, for when it cannot be read back."""
+    options = new.options
+    return Job(
+        id=new.id,
+        name=new.name,
+        queue=new.queue,
+        state=submitted.state,
+        state_reason=None,
+        data=json.loads(new.data),
+        options=options.to_dict(),
+        priority=options.priority or 0,
+        tags=options.tags or (),
+        attempts_made=0,
+        attempts=options.attempts or 1,
+        stalled=0,
+        progress=None,
+        result=None,
+        error=None,
+        created_at=datetime.now(UTC),
+        run_at=options.run_at,
+        started_at=None,
+        finished_at=None,
+        wait_ms=None,
+        run_ms=None,
+        worker=None,
+        trace_id=new.traceparent.split("-")[1] if new.traceparent else None,
+        version="",
+    )

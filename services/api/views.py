@@ -1,0 +1,37 @@
+"""How the model's objects look in answers."""
+
+import zlib
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+from backroom.model.job import Job
+from backroom.model.states import FINISHED
+
+__all__ = ["RETRY_SECONDS", "job_etag", "job_links", "job_view", "unfinished_headers"]
+
+RETRY_SECONDS: Final = 1
+"""``Retry-After`` of a job that is not finished: when asking again may be worth it."""
+
+
+def job_links(job_id: str) -> dict[str, str]:
+    """Where more about a job is."""
+    self = f"/v1/jobs/{job_id}"
+    return {"self": self, "result": f"{self}/result", "logs": f"{self}/logs"}
+
+
+def job_view(job: Job) -> dict[str, Any]:
+    """A job as every answer shows it."""
+    return {**job.to_dict(), "links": job_links(job.id)}
+
+
+def job_etag(job: Job) -> str:
+    """The entity tag of the single-job view: the job's version, and why it waits, which changes without the job."""
+    reason = zlib.crc32(orjson.dumps(job.state_reason)) if job.state_reason else 0
+    return f'"{job.version}-{reason:x}"'
+
+
+def unfinished_headers(job: Job) -> Mapping[str, str]:
+    """A hint when to ask again, while there is anything to wait for."""
+    return {} if job.state in FINISHED else {"Retry-After": str(RETRY_SECONDS)}
