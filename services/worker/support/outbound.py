@@ -157,6 +157,13 @@ class _CheckedAdapter(HTTPAdapter):
         }
 
 
+class _Session(requests.Session):
+    """Leaves redirects alone: `requests` reads the body of one, however long, even where it is not to follow it."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """There is none."""
+
+
 class Outbound:
     """The client; a context manager that keeps connections open while it lives. Not for use by several threads."""
 
@@ -172,7 +179,7 @@ class Outbound:
         self._timeout = timeout
         self._max_bytes = max_bytes
         self._verify = ca_file or True
-        self._session = requests.Session()
+        self._session = _Session()
         self._session.trust_env = False
         self._session.headers["User-Agent"] = "backroom"
         adapter = _CheckedAdapter(policy or NetworkPolicy())
@@ -225,7 +232,6 @@ class Outbound:
                 headers=headers,
                 data=body,
                 timeout=self._timeout,
-                allow_redirects=False,
                 stream=True,
                 verify=self._verify,
             ) as response:

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import subprocess
 import sys
 
-import http_ece
 import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from services.worker.support.webpush import (
     MAX_MESSAGE_BYTES,
@@ -24,6 +19,7 @@ from services.worker.support.webpush import (
     from_base64url,
     to_base64url,
 )
+from tests.unit.jobs.browser import Browser, verify
 
 # RFC 8291, appendix A.
 RFC_MESSAGE = b"When I grow up, I want to be a watermelon"
@@ -36,20 +32,6 @@ RFC_BODY = (
     "mlMoZIIgDll6e3vCYLocInmYWAmS6TlzAC8wEqKK6PBru3jl7A_yl95bQpu6cVPT"
     "pK4Mqgkf1CXztLVBSt2Ks3oZwbuwXPXLWyouBWLVWGNWQexSgSxsj_Qulcy4a-fN"
 )
-
-
-class Browser:
-    """The other end: has the keys of a subscription and reads what was encrypted for it."""
-
-    def __init__(self) -> None:
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._auth = os.urandom(16)
-        point = self._key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-        self.p256dh, self.auth = to_base64url(point), to_base64url(self._auth)
-
-    def read(self, body: bytes) -> bytes:
-        message: bytes = http_ece.decrypt(body, private_key=self._key, auth_secret=self._auth, version="aes128gcm")
-        return message
 
 
 def test_the_example_of_the_rfc_is_met_byte_by_byte() -> None:
@@ -101,20 +83,6 @@ def test_keys_that_are_none_are_refused(p256dh: str, auth: str) -> None:
 
 def test_keys_with_padding_are_taken_as_well() -> None:
     assert from_base64url(RFC_AUTH + "==") == from_base64url(RFC_AUTH)
-
-
-def verify(header: str) -> dict[str, object]:
-    """What a push service does with the header: check the signature, then read the claims."""
-    assert header.startswith("vapid ")
-    fields = dict(field.split("=", 1) for field in header.removeprefix("vapid ").split(", "))
-    head, claims, signature = fields["t"].split(".")
-    point = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), from_base64url(fields["k"]))
-    raw = from_base64url(signature)
-    der = encode_dss_signature(int.from_bytes(raw[:32]), int.from_bytes(raw[32:]))
-    point.verify(der, f"{head}.{claims}".encode(), ec.ECDSA(SHA256()))
-    assert json.loads(from_base64url(head)) == {"typ": "JWT", "alg": "ES256"}
-    decoded: dict[str, object] = json.loads(from_base64url(claims))
-    return decoded
 
 
 def test_a_push_service_can_verify_who_sends() -> None:
