@@ -104,7 +104,10 @@ class JobSettings(BaseSettings):
 
     sync_rate_max: int = Field(5, ge=1, le=1_000_000, description="sync-api: at most this many requests ...")
     sync_rate_seconds: float = Field(
-        1.0, ge=0.001, le=86_400, description="... in this many seconds, over all workers, unless the queue has own limits."
+        1.0,
+        ge=0.001,
+        le=86_400,
+        description="... in this many seconds, over all workers, unless the queue has own limits.",
     )
     sync_api_tokens: dict[str, SecretStr] = Field(
         {},
