@@ -31,21 +31,21 @@ class Readiness(threading.Thread):
         self._port = port
         self._pids = pids
         self._ticks: Mapping[str, float] | None = None
-        self._stop = threading.Event()
+        self._cancelled = threading.Event()
         #: What is not up yet, in words; empty once everything was seen up.
         self.missing: tuple[str, ...] = ("everything",)
 
     def run(self) -> None:
         """Look, again and again."""
-        while not self._stop.is_set():
+        while not self._cancelled.is_set():
             self.missing = tuple(self._look())
             if not self.missing:
                 return
-            self._stop.wait(_POLL_SECONDS)
+            self._cancelled.wait(_POLL_SECONDS)
 
     def cancel(self) -> None:
         """Stop looking."""
-        self._stop.set()
+        self._cancelled.set()
 
     def _look(self) -> list[str]:
         try:
