@@ -1,0 +1,1 @@
+"""Plain words without I/O: jobs, their options and states, backoff, errors."""

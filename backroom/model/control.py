@@ -3,11 +3,11 @@
 __all__ = ["RateLimited", "RetryAfter", "Unrecoverable"]
 
 
-class Unrecoverable(Exception):  # noqa: N818 - the word users of BullMQ know, and it is not always an error
+class Unrecoverable(Exception):
     """The job fails at once, whatever tries it has left."""
 
 
-class _ComeBack(Exception):  # noqa: N818 - a request, not an error
+class _ComeBack(Exception):
     def __init__(self, seconds: float, message: str = "") -> None:
         if not 0 <= seconds <= 366 * 86_400:
             raise ValueError(f"seconds must be between 0 and 31622400 (366 days), not {seconds!r}")

@@ -1,15 +1,17 @@
 """A job: what a caller submits, and what one reads back."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from backroom.model.errors import InvalidInput, TooLarge
 from backroom.model.names import check_name, new_id
-from backroom.model.options import JobOptions
+from backroom.model.options import JobOptions, check_run_at
 from backroom.model.states import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = [
     "DEFAULT_QUEUE",
@@ -27,6 +29,8 @@ DEFAULT_QUEUE = "default"
 INTERNAL_QUEUE = "_internal"
 DEFAULT_MAX_DATA_BYTES = 256 * 1024
 DEFAULT_MAX_DEPTH = 64
+#: Jobs are listed by users' ids up to this length.
+MAX_USER_ID_LENGTH = 256
 
 
 def compact_json(value: object, pointer: str = "") -> str:
@@ -95,16 +99,19 @@ def new_job(
 ) -> NewJob:
     """Check everything about a job and give it an id.
 
-    ``data`` is any JSON value; ``pointer`` is put before the pointers of errors. Raises `InvalidInput` for bad names and
-    for data that is not JSON or too deep, `TooLarge` for data above ``max_data_bytes`` bytes of compact UTF-8 JSON.
+    ``data`` is any JSON value; ``pointer`` is put before the pointers of errors. Raises `InvalidInput` for bad names
+    and for data that is not JSON or too deep, `TooLarge` for data above ``max_data_bytes`` bytes of compact UTF-8 JSON.
     """
     options = options or JobOptions()
     check_name(name, f"{pointer}/name")
     check_name(queue, f"{pointer}/queue")
     check_depth(data, max_depth, f"{pointer}/data")
     text = compact_json(data, f"{pointer}/data")
-    if len(text) > max_data_bytes or len(text.encode()) > max_data_bytes:
-        raise TooLarge(f"data of the job ({pointer}/data)", max_data_bytes, len(text.encode()))
+    if (due := options.run_at_ms()) is not None:
+        check_run_at(due, f"{pointer}/options/runAt")
+    size = len(text.encode())
+    if size > max_data_bytes:
+        raise TooLarge(f"data of the job ({pointer}/data)", max_data_bytes, size)
     user_id = data.get("userId") if isinstance(data, dict) else None
     return NewJob(
         id=options.job_id or new_id(),
@@ -112,7 +119,7 @@ def new_job(
         queue=queue,
         data=text,
         options=options,
-        user_id=user_id if isinstance(user_id, str) and 0 < len(user_id) <= 256 else None,
+        user_id=user_id if isinstance(user_id, str) and 0 < len(user_id) <= MAX_USER_ID_LENGTH else None,
         traceparent=traceparent,
         celery=celery,
     )
@@ -130,7 +137,9 @@ class Submitted:
 
 def format_time(value: datetime | None) -> str | None:
     """RFC 3339 in UTC with milliseconds."""
-    return None if value is None else value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{value.microsecond // 1000:03d}Z"
+    if value is None:
+        return None
+    return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

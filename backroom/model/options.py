@@ -24,19 +24,24 @@ from backroom.model.validation import field_errors
 
 __all__ = [
     "DAY_MS",
+    "LATEST_MS",
     "MAX_ATTEMPTS",
     "MAX_DURATION_MS",
     "MAX_PRIORITY",
     "MAX_TAGS",
     "BackoffOption",
     "JobOptions",
+    "Keep",
     "Retention",
+    "check_run_at",
     "parse_options",
 ]
 
 DAY_MS = 86_400_000
 #: The longest delay, backoff, time-out or ttl: ten years of 366 days, in ms.
 MAX_DURATION_MS = 10 * 366 * DAY_MS
+#: Due times in ms since 1970 end here, in 2100: the store counts them in parts of a ms, exactly for so long.
+LATEST_MS = 4_102_444_800_000
 #: BullMQ's bound; 0 runs first, then 1, 2, ...
 MAX_PRIORITY = 2_097_151
 MAX_ATTEMPTS = 10_000
@@ -66,6 +71,10 @@ def _name(value: str) -> str:
         raise ValueError(error.errors[0].message) from None
 
 
+def _once_each(values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(values))
+
+
 JobTag = Annotated[str, Field(strict=True, min_length=1, max_length=128), AfterValidator(_printable)]
 JobId = Annotated[str, Field(strict=True, json_schema_extra={"pattern": NAME_PATTERN}), AfterValidator(_name)]
 
@@ -79,7 +88,7 @@ class BackoffOption(_Model):
 
     type: Literal["fixed", "exponential"]
     delay: Milliseconds = 0
-    jitter: Annotated[float, Field(ge=0, le=1)] = 0.0
+    jitter: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.0
 
     def rule(self) -> rules.Backoff:
         """The same as a `backroom.model.backoff` rule, in seconds."""
@@ -141,10 +150,7 @@ class JobOptions(_Model):
     job_id: JobId | None = None
     attempts: Annotated[int, Field(strict=True, ge=1, le=MAX_ATTEMPTS)] | None = None
     backoff: (
-        Annotated[
-            BackoffOption, BeforeValidator(_backoff, json_schema_input_type=Milliseconds | BackoffOption)
-        ]
-        | None
+        Annotated[BackoffOption, BeforeValidator(_backoff, json_schema_input_type=Milliseconds | BackoffOption)] | None
     ) = None
     delay: Milliseconds | None = None
     run_at: Annotated[AwareDatetime, BeforeValidator(_rfc3339)] | None = None
@@ -155,7 +161,7 @@ class JobOptions(_Model):
     remove_on_complete: Keep | None = None
     remove_on_fail: Keep | None = None
     max_stalled: Annotated[int, Field(strict=True, ge=0, le=10_000)] | None = None
-    tags: Annotated[tuple[JobTag, ...], Field(max_length=MAX_TAGS)] | None = None
+    tags: Annotated[tuple[JobTag, ...], Field(max_length=MAX_TAGS), AfterValidator(_once_each)] | None = None
 
     @model_validator(mode="after")
     def _one_start_time(self) -> Self:
@@ -164,8 +170,8 @@ class JobOptions(_Model):
         return self
 
     def merged(self, defaults: "JobOptions") -> "JobOptions":
-        """These options over ``defaults``: what is given here wins; a start time replaces a start time."""
-        own = self.model_fields_set
+        """These options over ``defaults``: what is given here (and is not null) wins; a start time replaces one."""
+        own = {name for name in self.model_fields_set if getattr(self, name) is not None}
         if not defaults.model_fields_set - own:
             return self
         below = {name: getattr(defaults, name) for name in defaults.model_fields_set - own}
@@ -186,9 +192,16 @@ class JobOptions(_Model):
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
 
 
+def check_run_at(due_ms: int, pointer: str) -> None:
+    """Raise `InvalidInput` unless the store can keep this due time, in ms since 1970."""
+    if due_ms >= LATEST_MS:
+        raise InvalidInput.at(pointer, "out-of-range", "must be a time before 2100")
+
+
 #: Options that will mean something one day, and what to say until then.
 _RESERVED = dict.fromkeys(
-    ("deduplication", "limits", "parent", "children", "webhook"), "is reserved for a later version and does not work yet"
+    ("deduplication", "limits", "parent", "children", "webhook"),
+    "is reserved for a later version and does not work yet",
 )
 #: BullMQ's options that mean nothing here, and what to do instead.
 _FOREIGN = {
