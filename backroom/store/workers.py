@@ -1,7 +1,7 @@
 """Workers: who is there, doing what; and the ticks of schedulers."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from backroom.model.job import format_time
@@ -34,6 +34,7 @@ class WorkerView:
     jobs: tuple[str, ...]
     #: ms since 1970.
     started_at: int
+    #: ms since 1970, by the store's clock.
     heartbeat_at: int = 0
     state: Literal["running", "quiet", "stopping"] = "running"
 
@@ -58,16 +59,8 @@ class Workers(Part):
     """``workers`` is a sorted set: worker id -> ms since 1970 at which it is taken for gone."""
 
     def beat(self, view: WorkerView) -> None:
-        """Say that the worker is there."""
-        with store_errors():
-            seconds, micros = self._redis.time()
-            now_ms = int(seconds) * 1000 + int(micros) // 1000
-            text = json.dumps({**asdict(view), "heartbeat_at": now_ms}, separators=(",", ":"))
-            pipeline = self._redis.pipeline(transaction=False)
-            pipeline.zadd(self._keys.single("workers"), {view.id: now_ms + GONE_AFTER_SECONDS * 1000})
-            pipeline.set(self._keys.worker(view.id), text, ex=GONE_AFTER_SECONDS)
-            pipeline.zremrangebyscore(self._keys.single("workers"), "-inf", now_ms - 1)
-            pipeline.execute()
+        """Say that the worker is there; the store knows when it said so."""
+        self._run("beat", view.id, json.dumps(asdict(view), separators=(",", ":")), GONE_AFTER_SECONDS)
 
     def leave(self, worker: str) -> None:
         """Say that the worker has stopped."""
@@ -79,13 +72,7 @@ class Workers(Part):
 
     def tick(self, scheduler: str) -> None:
         """Say that the scheduler is there; forgets those silent for a day."""
-        with store_errors():
-            seconds, micros = self._redis.time()
-            now = int(seconds) + int(micros) / 1e6
-            pipeline = self._redis.pipeline(transaction=False)
-            pipeline.zadd(self._keys.single("schedulers"), {scheduler: now})
-            pipeline.zremrangebyscore(self._keys.single("schedulers"), "-inf", now - 86_400)
-            pipeline.execute()
+        self._run("tick", scheduler)
 
     def scheduler_ticks(self) -> dict[str, float]:
         """When each scheduler last ticked, in seconds since 1970."""
@@ -101,13 +88,18 @@ class Workers(Part):
     def list(self) -> list[WorkerView]:
         """The workers that are there, by id."""
         with store_errors():
-            names = self._redis.zrange(self._keys.single("workers"), 0, -1)
-            texts = self._redis.mget([self._keys.worker(name) for name in names]) if names else []
-        found = []
-        for text in texts:
-            if text:
-                raw = json.loads(text)
-                raw["queues"] = None if raw["queues"] is None else tuple(raw["queues"])
-                raw["jobs"] = tuple(raw["jobs"])
-                found.append(WorkerView(**raw))
-        return sorted(found, key=lambda view: view.id)
+            rows = self._redis.zrange(self._keys.single("workers"), 0, -1, withscores=True)
+            texts = self._redis.mget([self._keys.worker(name) for name, _ in rows]) if rows else []
+        views = [
+            replace(_view(text), heartbeat_at=int(until) - GONE_AFTER_SECONDS * 1000)
+            for (_, until), text in zip(rows, texts, strict=True)
+            if text
+        ]
+        return sorted(views, key=lambda view: view.id)
+
+
+def _view(text: str) -> WorkerView:
+    raw = json.loads(text)
+    raw["queues"] = None if raw["queues"] is None else tuple(raw["queues"])
+    raw["jobs"] = tuple(raw["jobs"])
+    return WorkerView(**raw)
