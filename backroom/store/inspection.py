@@ -69,6 +69,11 @@ class Inspection(Part):
                 situation = read_situations(self._redis, self._keys, [record["queue"]])
         return job_from_record(job_id, record, situation.get(record["queue"]), answers[1] if attempts else None)
 
+    def record(self, job_id: str) -> dict[str, str] | None:
+        """The job as the store keeps it, field by field, or None: for the engine, which must rebuild exceptions."""
+        with store_errors():
+            return self._redis.hgetall(self._keys.job(job_id)) or None
+
     def result(self, job_id: str) -> tuple[State, str | None]:
         """The job's state, and its result as JSON text if it is completed. Raises `NotFound`."""
         with store_errors():
@@ -83,26 +88,19 @@ class Inspection(Part):
             pipeline = self._redis.pipeline(transaction=False)
             for job_id in job_ids:
                 pipeline.hget(self._keys.job(job_id), "state")
-            return [State(state) if state else None for state in pipeline.execute()]
+            found = pipeline.execute()
+        return [State(state) if state else None for state in found]
 
     def logs(self, job_id: str, *, after: int = 0, limit: int = 100) -> LogPage:
         """Log lines with numbers above ``after``, oldest first, at most ``limit``. Raises `NotFound`."""
-        with store_errors():
-            pipeline = self._redis.pipeline(transaction=True)
-            pipeline.hmget(self._keys.job(job_id), "state", "logged")
-            pipeline.llen(self._keys.logs(job_id))
-            (state, logged), kept = pipeline.execute()
-            if state is None:
-                raise NotFound("job", job_id)
-            first = int(logged or 0) - kept  # lines that were trimmed away
-            start = max(0, after - first)
-            lines = self._redis.lrange(self._keys.logs(job_id), start, start + limit - 1)
-        found = []
-        for place, text in enumerate(lines):
-            raw = json.loads(text)
-            found.append(
-                LogLine(
-                    first + start + place + 1, from_ms(raw["at"]), raw["level"], raw["logger"], raw["message"], raw["attempt"]
-                )
-            )
-        return LogPage(found, found[-1].seq if found and start + len(found) < kept else None)
+        answer = self._run("logs", job_id, after, limit)
+        if not answer:
+            raise NotFound("job", job_id)
+        first, newest, lines = answer
+        found = [_line(first + place, text) for place, text in enumerate(lines)]
+        return LogPage(found, found[-1].seq if found and found[-1].seq < newest else None)
+
+
+def _line(seq: int, text: str) -> LogLine:
+    raw = json.loads(text)
+    return LogLine(seq, from_ms(raw["at"]), raw["level"], raw["logger"], raw["message"], raw["attempt"])
