@@ -3,6 +3,7 @@
 from typing import Any
 
 from backroom.model.errors import NotFound, WrongState
+from backroom.model.options import check_run_at
 from backroom.store.part import Part
 
 __all__ = ["Actions"]
@@ -28,9 +29,11 @@ class Actions(Part):
         self._act("reschedule", "promoted", job_id, "0", "")
 
     def reschedule(self, job_id: str, *, run_at_ms: int | None = None, delay_ms: int | None = None) -> None:
-        """Give a delayed job another due time: ms since 1970, or ms from now."""
+        """Give a delayed job another due time: ms since 1970 (before 2100, else `InvalidInput`), or ms from now."""
         if (run_at_ms is None) == (delay_ms is None):
             raise ValueError("give run_at_ms or delay_ms, and not both")
+        if run_at_ms is not None:
+            check_run_at(run_at_ms, "/runAt")
         due = "" if run_at_ms is None else run_at_ms
         self._act("reschedule", "rescheduled", job_id, due, "" if delay_ms is None else delay_ms)
 

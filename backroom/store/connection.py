@@ -31,8 +31,8 @@ _CHECK_AFTER = 30
 def connect(url: str, *, timeout: float | None = 2.0, single: bool = False, decode: bool = True) -> Redis:
     """A client for ``redis://``, ``rediss://`` (TLS), ``unix://`` or ``sentinel://host:port,host:port/service/db``.
 
-    ``timeout`` bounds connecting and each answer, in seconds; None waits for ever, for blocking calls. ``single`` keeps one
-    connection for the client's life instead of a pool. Connects on first use; raises `ValueError` for other URLs.
+    ``timeout`` bounds connecting and each answer, in seconds; None waits for ever, for blocking calls. ``single`` keeps
+    one connection for the client's life instead of a pool. Connects on first use; raises `ValueError` for other URLs.
     """
     options: dict[str, Any] = {
         "socket_timeout": timeout,
@@ -48,8 +48,13 @@ def connect(url: str, *, timeout: float | None = 2.0, single: bool = False, deco
         return _sentinel(url, options, single=single)
     if urlsplit(url).scheme not in {"redis", "rediss", "unix"}:
         raise ValueError(f"BACKROOM_REDIS_URL must begin with redis://, rediss://, unix:// or sentinel://, not {url!r}")
-    client = Redis.from_url(url, **options)
-    return client.client() if single else client
+    return _finished(Redis.from_url(url, **options), single=single)
+
+
+def _finished(client: Any, *, single: bool) -> Redis:
+    """The client, or one that keeps one connection for its life. Any: the library leaves `Redis.client` untyped."""
+    found: Redis = client.client() if single else client
+    return found
 
 
 def _sentinel(url: str, options: dict[str, Any], *, single: bool) -> Redis:
@@ -69,11 +74,11 @@ def _sentinel(url: str, options: dict[str, Any], *, single: bool) -> Redis:
         sentinel_options["password"] = query["sentinel_password"]
     if parts.scheme == "sentinels":
         options["ssl"] = sentinel_options["ssl"] = True
-    sentinel = Sentinel(nodes, sentinel_kwargs=sentinel_options)
-    client: Redis = sentinel.master_for(
+    sentinel = Sentinel(nodes, sentinel_kwargs=sentinel_options)  # type: ignore[no-untyped-call]  # untyped in the library
+    client: Redis = sentinel.master_for(  # type: ignore[no-untyped-call]  # the same
         service, db=int(database or 0), username=unquote(user) or None, password=unquote(password) or None, **options
     )
-    return client.client() if single else client
+    return _finished(client, single=single)
 
 
 @contextmanager

@@ -41,11 +41,8 @@ class Events(Part):
         ``block_ms`` must be below the connection's time-out.
         """
         with store_errors():
-            answer = self._redis.xread({self._keys.single("events"): after}, count=count, block=block_ms)
-        if not answer:
-            return []
-        rows = next(iter(answer.values())) if isinstance(answer, dict) else answer[0][1]
-        return [_event(event_id, fields) for event_id, fields in rows]
+            streams = self._redis.xread({self._keys.single("events"): after}, count=count, block=block_ms)
+        return [_event(event_id, fields) for _, rows in streams or () for event_id, fields in rows]
 
 
 def _event(event_id: str, fields: dict[str, str]) -> Event:

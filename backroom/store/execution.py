@@ -2,20 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 from redis import Redis
 
-from backroom.store.connection import store_errors
 from backroom.store.part import Part
 from backroom.store.scripts import pack
 
-__all__ = ["Claimed", "Exchanged", "Execution", "Held", "Outcome", "OutcomeKind", "Renewal", "Served"]
+__all__ = ["Claimed", "Exchanged", "Execution", "Held", "Outcome", "OutcomeKind", "Renewal", "Served", "encode_outcome"]
 
-OutcomeKind = Literal[
-    "completed", "failed", "retry", "cancelled", "stalled", "release", "retry-after", "rate-limited"
-]
+OutcomeKind = Literal["completed", "failed", "retry", "cancelled", "stalled", "release", "retry-after", "rate-limited"]
+
+
+_WITH_ERROR = frozenset({"failed", "retry", "stalled"})
+#: Bounds the time that one call holds Redis.
+MAX_AT_ONCE = 1000
 
 
 class Claimed(msgspec.Struct, frozen=True):
@@ -59,6 +61,19 @@ class Outcome(msgspec.Struct, omit_defaults=True):
     #: Log lines, JSON texts, that were not reported yet.
     logs: list[str] | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse what a script could not carry out: it would stop half-way."""
+        if self.outcome == "completed":
+            if self.result is None:
+                raise ValueError("a completed outcome needs its result, as JSON text")
+        elif self.error is None and self.outcome in _WITH_ERROR:
+            raise ValueError(f"a {self.outcome} outcome needs its error")
+
+
+def encode_outcome(outcome: Outcome) -> bytes:
+    """The outcome as bytes, to be handed on as ``msgspec.Raw(bytes)``."""
+    return pack(outcome)
+
 
 class Served(msgspec.Struct, omit_defaults=True):
     """Which queues a worker serves: those ``named``, or (None) all but those in ``without``."""
@@ -100,20 +115,23 @@ class Execution(Part):
         worker: str,
         token: str,
         lease_ms: int,
-        outcomes: Sequence[Outcome] = (),
+        outcomes: Sequence[Outcome | msgspec.Raw] = (),
         room: int = 0,
         served: Served | None = None,
         redis: Redis | None = None,
     ) -> Exchanged:
         """Settle ``outcomes`` and claim up to ``room`` jobs under ``token``, atomically and in one round trip.
 
-        ``token`` is new for every call. If the answer is lost (`StoreUnavailable`), `recover` hands out what it claimed, and
-        the outcomes may be sent again: those already applied are then refused.
+        Each outcome is an `Outcome`, or ``msgspec.Raw`` of one encoded by `encode_outcome`; at most 1000 of them, and
+        at most 1000 of room. ``token`` is new for every call. If the answer is lost (`StoreUnavailable`), make the same
+        call again before any other: a worker's last call is answered again and nothing is done twice. `recover` hands
+        out again only what it claimed.
         """
-        answer = self._on(
-            redis, "exchange", pack(outcomes), room, worker, token, lease_ms, pack(served or Served())
+        _check_number(len(outcomes))
+        _check_number(room)
+        accepted, claimed, due = self._run(
+            "exchange", pack(outcomes), room, worker, token, lease_ms, pack(served or Served()), redis=redis
         )
-        accepted, claimed, due = answer
         return Exchanged(
             [bool(flag) for flag in accepted],
             [_claimed(row, token) for row in claimed],
@@ -122,27 +140,40 @@ class Execution(Part):
 
     def recover(self, *, worker: str, token: str, lease_ms: int, redis: Redis | None = None) -> list[Claimed]:
         """The jobs of the claim made under ``token``, whose answer was lost; empty if it never took place."""
-        return [_claimed(row, token) for row in self._on(redis, "recover", worker, token, lease_ms)]
+        return [_claimed(row, token) for row in self._run("recover", worker, token, lease_ms, redis=redis)]
 
     def renew(self, held: Sequence[Held], *, lease_ms: int, redis: Redis | None = None) -> list[Renewal]:
-        """Renew leases, at most 1000 a call. ``lost``: someone else may have the job; ``cancel``: renewed, but stop it."""
+        """Renew leases, at most 1000 a call.
+
+        ``lost``: someone else may have the job; ``cancel``: renewed, but stop it.
+        """
         if not held:
             return []
-        return [_RENEWALS[code] for code in self._on(redis, "renew", lease_ms, pack(held))]
+        _check_number(len(held))
+        return [_RENEWALS[code] for code in self._run("renew", lease_ms, pack(held), redis=redis)]
 
     def report(
-        self, job_id: str, token: str, *, progress: str | None = None, logs: Sequence[str] = (), redis: Redis | None = None
+        self,
+        job_id: str,
+        token: str,
+        *,
+        progress: str | None = None,
+        logs: Sequence[str] = (),
+        redis: Redis | None = None,
     ) -> Renewal:
         """Store progress (JSON text) and log lines (JSON texts) of a running job."""
-        return _RENEWALS[self._on(redis, "report", job_id, token, progress or "", pack(logs))]
+        code: int = self._run("report", job_id, token, progress or "", pack(logs), redis=redis)
+        return _RENEWALS[code]
 
-    def stage(self, job_id: str, token: str, *, data: str, celery: str, redis: Redis | None = None) -> bool:
+    def stage(self, job_id: str, token: str, *, name: str, data: str, celery: str, redis: Redis | None = None) -> bool:
         """Keep what the next try is given until this one is settled as a retry."""
-        return bool(self._on(redis, "stage", job_id, token, pack({"data": data, "celery": celery})))
+        new = {"name": name, "data": data, "celery": celery}
+        return bool(self._run("stage", job_id, token, pack(new), redis=redis))
 
-    def _on(self, redis: Redis | None, script: str, *arguments: Any) -> Any:
-        with store_errors():
-            return self._scripts.run(redis or self._redis, script, *arguments)
+
+def _check_number(number: int) -> None:
+    if not 0 <= number <= MAX_AT_ONCE:
+        raise ValueError(f"at most {MAX_AT_ONCE} at once, not {number}")
 
 
 def _claimed(row: list[str], token: str) -> Claimed:

@@ -44,7 +44,7 @@ class Keys:
         return f"{self.prefix}:worker:{worker}"
 
     def wake(self, who: str = "") -> str:
-        """Sorted set with one member while there is something to do for idle workers, a queue's workers, or the scheduler."""
+        """Sorted set with one member while idle workers, a queue's workers, or the scheduler have something to do."""
         return f"{self.prefix}:wake:{who}" if who else f"{self.prefix}:wake"
 
     def single(self, name: str) -> str:

@@ -1,12 +1,12 @@
 """Pages of jobs: exact under concurrent writes, because a cursor is a place in an order and not a count."""
 
 import base64
-import binascii
 import heapq
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import NamedTuple
 
@@ -73,7 +73,9 @@ class _Position(NamedTuple):
 _Reader = Callable[[float, float, int], list[_Position]]
 
 
-def _stream(read: _Reader, bounds: tuple[float, float], after: _Position | None, *, descending: bool) -> Iterator[_Position]:
+def _stream(
+    read: _Reader, bounds: tuple[float, float], after: _Position | None, *, descending: bool
+) -> Iterator[_Position]:
     """All positions between ``bounds`` that lie behind ``after``, in order."""
     low, high = bounds
     while True:
@@ -122,8 +124,8 @@ class Listing(Part):
         if by != "createdAt":
             keys = [self._keys.state(queue, state) for queue in queues for state in states]
             return self._merge(keys, (float("-inf"), float("inf")), after, descending=descending)
-        low = query.from_.timestamp() * 1_000_000 if query.from_ else float("-inf")
-        high = query.to.timestamp() * 1_000_000 - 1 if query.to else float("inf")
+        low = _micros(query.from_) if query.from_ else float("-inf")
+        high = _micros(query.to) - 1 if query.to else float("inf")
         if states and (few := self._sorted(queues, states, descending=descending)) is not None:
             return (
                 position
@@ -140,7 +142,9 @@ class Listing(Part):
     def _merge(
         self, keys: Iterable[str], bounds: tuple[float, float], after: _Position | None, *, descending: bool
     ) -> Iterator[_Position]:
-        streams = [_stream(self._reader(key, descending=descending), bounds, after, descending=descending) for key in keys]
+        streams = [
+            _stream(self._reader(key, descending=descending), bounds, after, descending=descending) for key in keys
+        ]
         previous = None
         for position in heapq.merge(*streams, reverse=descending):
             if position != previous:  # a job with two of the wanted tags is in two of the sets
@@ -173,7 +177,9 @@ class Listing(Part):
         for (queue, _), ids in zip(places, pipeline.execute(), strict=True):
             if ids:
                 scores = self._redis.zmscore(self._keys.index("queue", queue), ids)
-                found += [_Position(float(score), id_) for score, id_ in zip(scores, ids, strict=True) if score is not None]
+                found += [
+                    _Position(float(score), id_) for score, id_ in zip(scores, ids, strict=True) if score is not None
+                ]
         return sorted(found, reverse=descending)
 
     def _fill(self, query: JobQuery, walk: Iterator[_Position]) -> Page:
@@ -226,6 +232,10 @@ def _found(q: str, job: Job) -> bool:
     return all(word in text for word in q.casefold().split())
 
 
+def _micros(moment: datetime) -> int:
+    return (moment - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1)
+
+
 def _pairs(rows: Sequence[str]) -> Iterator[tuple[str, str]]:
     return zip(rows[::2], rows[1::2], strict=True)
 
@@ -245,8 +255,10 @@ def _decode_cursor(query: JobQuery) -> _Position | None:
     try:
         padded = query.cursor + "=" * (-len(query.cursor) % 4)
         sort, score, job_id = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-        if sort == query.sort and isinstance(job_id, str):
-            return _Position(float(score), job_id)
-    except (ValueError, TypeError, binascii.Error):
+        if sort == query.sort and isinstance(score, float) and math.isfinite(score) and isinstance(job_id, str):
+            return _Position(score, job_id)
+    except (ValueError, TypeError, RecursionError):
         pass
-    raise InvalidInput.at("/cursor", "invalid-cursor", f"is not a cursor of a list with sort={query.sort}; start without one")
+    raise InvalidInput.at(
+        "/cursor", "invalid-cursor", f"is not a cursor of a list with sort={query.sort}; start without one"
+    )

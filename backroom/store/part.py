@@ -15,8 +15,11 @@ class Part:
     """A part of the store: a connection, the keys and the scripts."""
 
     def __init__(self, redis: Redis, keys: Keys, scripts: ScriptRunner) -> None:
-        self._redis, self._keys, self._scripts = redis, keys, scripts
+        #: Any: the library's types cover text and bytes, blocking and asynchronous clients, all at once.
+        self._redis: Any = redis
+        self._keys, self._scripts = keys, scripts
 
-    def _run(self, script: str, *arguments: Any) -> Any:
+    def _run(self, script: str, *arguments: Any, redis: Redis | None = None) -> Any:
+        """The answer of a script, on this connection or another one."""
         with store_errors():
-            return self._scripts.run(self._redis, script, *arguments)
+            return self._scripts.run(redis or self._redis, script, *arguments)

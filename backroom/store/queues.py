@@ -20,6 +20,7 @@ _RATE_MINUTES = 5
 _RATES = ("submitted", "started", "completed", "failed")
 MAX_LIMIT = 1_000_000
 MAX_RATE_DURATION_MS = 7 * 86_400_000
+MAX_LENGTH = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,23 +109,16 @@ class Queues(Part):
     ) -> None:
         """Replace the queue's limits; what is None is unlimited. Raises `InvalidInput` for values out of range."""
         check_name(name, "/queue")
-        bounds = [
-            ("/concurrency", concurrency, MAX_LIMIT),
-            ("/rate/max", rate and rate.max, MAX_LIMIT),
-            ("/rate/duration", rate and rate.duration_ms, MAX_RATE_DURATION_MS),
-            ("/maxLength", max_length, 1_000_000_000),
+        wanted = [
+            ("concurrency", "/concurrency", concurrency, MAX_LIMIT),
+            ("rateMax", "/rate/max", rate.max if rate else None, MAX_LIMIT),
+            ("rateDuration", "/rate/duration", rate.duration_ms if rate else None, MAX_RATE_DURATION_MS),
+            ("maxLength", "/maxLength", max_length, MAX_LENGTH),
         ]
-        for pointer, value, most in bounds:
+        for _, pointer, value, most in wanted:
             if value is not None and not 1 <= value <= most:
                 raise InvalidInput.at(pointer, "out-of-range", f"must be an integer from 1 to {most}")
-        limits: dict[str, int] = {}
-        if concurrency is not None:
-            limits["concurrency"] = concurrency
-        if rate is not None:
-            limits["rateMax"], limits["rateDuration"] = rate.max, rate.duration_ms
-        if max_length is not None:
-            limits["maxLength"] = max_length
-        self._run("limits", name, pack(limits))
+        self._run("limits", name, pack({field: value for field, _, value, _ in wanted if value is not None}))
 
     def clear_limits(self, name: str) -> None:
         """Take all limits away; a tripped rate ends at once."""

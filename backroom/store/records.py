@@ -4,7 +4,7 @@ import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from backroom.model.job import Job, format_time
@@ -12,12 +12,14 @@ from backroom.model.states import State
 
 __all__ = ["QueueSituation", "from_ms", "job_from_record", "try_from_record"]
 
+_EPOCH = datetime.fromtimestamp(0, UTC)
+#: The parts of a W3C ``traceparent``: version, trace id, parent id, flags.
+_TRACE_PARTS = 4
+
 
 def from_ms(value: str | float | None) -> datetime | None:
     """A time from ms since 1970."""
-    if value in (None, ""):
-        return None
-    return datetime.fromtimestamp(float(value) / 1000, UTC)  # type: ignore[arg-type]  # None and "" are gone
+    return None if value is None or value == "" else _EPOCH + timedelta(milliseconds=int(value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ def job_from_record(
                 }
             )
             attempt_log = attempt_log[-50:]
-    trace = record.get("trace")
+    trace = record.get("trace", "").split("-")
     version = zlib.crc32("\x00".join(f"{name}={record[name]}" for name in sorted(record)).encode())
     return Job(
         id=job_id,
@@ -124,14 +126,14 @@ def job_from_record(
         progress=json.loads(record["progress"]) if record.get("progress") else None,
         result=json.loads(record["result"]) if state is State.COMPLETED and record.get("result") else None,
         error=error,
-        created_at=from_ms(record["created"]) or datetime.fromtimestamp(0, UTC),
+        created_at=from_ms(record["created"]) or _EPOCH,
         run_at=from_ms(record.get("runAt")),
         started_at=from_ms(started),
         finished_at=from_ms(finished),
         wait_ms=max(0, int(started) - int(ready)) if started and ready and int(started) >= int(ready) else None,
         run_ms=int(record["run"]) if record.get("run") and state is not State.ACTIVE else None,
         worker=record.get("worker"),
-        trace_id=trace.split("-")[1] if trace and trace.count("-") == 3 else None,
+        trace_id=trace[1] if len(trace) == _TRACE_PARTS else None,
         version=f"{version:08x}",
         attempt_log=attempt_log,
     )

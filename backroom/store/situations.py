@@ -37,6 +37,4 @@ def read_situations(redis: Redis, keys: Keys, queues: Iterable[str]) -> dict[str
         pipeline.zcard(keys.state(name, "active"))
     (seconds, micros), *answers = pipeline.execute()
     now_ms = int(seconds) * 1000 + int(micros) // 1000
-    return {
-        name: situation_of(answers[2 * place], answers[2 * place + 1], now_ms) for place, name in enumerate(names)
-    }
+    return {name: situation_of(answers[2 * place], answers[2 * place + 1], now_ms) for place, name in enumerate(names)}

@@ -5,7 +5,7 @@ from typing import Any
 
 from backroom.model.errors import QueueFull
 from backroom.model.job import NewJob, Submitted, compact_json
-from backroom.model.options import Retention
+from backroom.model.options import Keep
 from backroom.model.states import State
 from backroom.store.part import Part
 from backroom.store.scripts import pack
@@ -16,7 +16,7 @@ __all__ = ["MAX_SUBMITTED_AT_ONCE", "Submission"]
 MAX_SUBMITTED_AT_ONCE = 1000
 
 
-def _keep(wish: bool | Retention | None) -> str | None:
+def _keep(wish: Keep | None) -> str | None:
     """A retention wish as `scripts/shared/finish.lua` reads it."""
     if wish is None:
         return None
@@ -59,9 +59,9 @@ class Submission(Part):
     def submit(self, jobs: Sequence[NewJob]) -> list[Submitted]:
         """Store 1 to 1000 jobs in one atomic call, all or none; answers in their order.
 
-        A job whose id is in use is not stored; its answer has ``duplicate`` set and the state of the job that has the id.
-        Raises `QueueFull`, `StoreFull` and `StoreUnavailable`; after the last one the jobs may be stored all the same when
-        the answer was lost, and submitting the same ids again is safe.
+        A job whose id is in use is not stored; its answer has ``duplicate`` set and the state of the job that has the
+        id. Raises `QueueFull`, `StoreFull` and `StoreUnavailable`; after the last one the jobs may be stored all the
+        same when the answer was lost, and submitting the same ids again is safe.
         """
         if not 1 <= len(jobs) <= MAX_SUBMITTED_AT_ONCE:
             raise ValueError(f"submit takes 1 to {MAX_SUBMITTED_AT_ONCE} jobs at once, not {len(jobs)}")

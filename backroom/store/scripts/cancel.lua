@@ -11,9 +11,9 @@ if job.state == 'active' then
   redis.call('PUBLISH', P .. 'control', cjson.encode({cancel = job.id, worker = job.worker}))
   return {'asked'}
 end
-if job.state ~= 'waiting' and job.state ~= 'delayed' and job.state ~= 'waiting-children' then return {'state', job.state} end
+if FINISHED[job.state] then return {'state', job.state} end
 take_out(job)
-redis.call('HDEL', job_key(job.id), 'runAt', 'why', 'expires')
+redis.call('HDEL', job_key(job.id), 'runAt', 'why', 'expires', 'ttl')
 finish(job.id, job.queue, job.name, 'cancelled', job.keep_failed)
 settle_queues()
 write_metrics()

@@ -1,43 +1,55 @@
 #!lua flags=allow-oom
 -- Settles a batch of outcomes and claims the next batch of jobs: the worker's one call in its hot path.
---@include context events metrics queues removal finish moves logs outcomes
+--@include context events metrics queues removal finish moves logs outcomes claims
 -- KEYS[1] key prefix
 -- ARGV[1] settings, see context
 --     [2] outcomes, MessagePack array, see outcomes; at most 1000
 --     [3] room: how many jobs to claim, 0..1000
---     [4] worker id   [5] token of this claim   [6] lease, ms
---     [7] served queues, MessagePack: {named = [queue...]} or {without = {queue = true...}}
+--     [4] worker id   [5] token of this call: with the one of the worker's last call it is answered again, and nothing is done
+--     [6] lease, ms   [7] served queues, MessagePack: {named = [queue...]} or {without = {queue = true...}}
 -- Returns {[1 or 0 for each outcome], [[id, name, queue, data, attempts made, stalled, options, celery, traceparent]...], ms until
 --     the next due job or -1}
 -- O((outcomes + room) log n); besides, promotes at most 200 due jobs and looks at no more than 64 queues.
 local PROMOTED_AT_ONCE, QUEUES_AT_ONCE, PASSES = 200, 64, 8
 local outcomes, room = cmsgpack.unpack(ARGV[2]), tonumber(ARGV[3])
 local worker, token, lease, served = ARGV[4], ARGV[5], tonumber(ARGV[6]), cmsgpack.unpack(ARGV[7])
-local accepted, claimed = {}, {}
 
+local function answer(accepted, claimed)
+  local due = next_due()
+  return {accepted, claimed, due and math.max(0, due - now) or -1}
+end
+
+local known_accepted, known_ids = recall_exchange(worker, token)
+if known_ids then return answer(known_accepted, hand_out_again(known_ids, token, lease)) end
+
+local accepted, claimed, taken = {}, {}, 0
 for place, outcome in ipairs(outcomes) do accepted[place] = settle(outcome) end
 if room > 0 then promote_due(PROMOTED_AT_ONCE) end
 local with_work = refresh_changed()
 
+-- Claims up to `most` waiting jobs; those past their ttl end instead. Returns how many it claimed.
 local function claim_from(queue, most)
   local ids = redis.call('ZPOPMIN', state_key(queue, 'waiting'), most)
   local leases, started = {}, 0
   for at = 1, #ids, 2 do
     local id, score = ids[at], ids[at + 1]
     local key = job_key(id)
-    local job = redis.call('HMGET', key, 'name', 'data', 'made', 'stalled', 'options', 'celery', 'trace', 'ready', 'expires', 'keepF')
-    if job[9] then redis.call('ZREM', state_key(queue, 'ttl'), id) end
-    if job[9] and tonumber(job[9]) <= now then
-      finish(id, queue, job[1], 'expired', job[10] or nil)
-    else
+    local job = redis.call('HMGET', key, unpack(CLAIM_FIELDS))
+    local name, expires = job[1], tonumber(job[9])
+    taken = taken + 1
+    if expires then redis.call('ZREM', state_key(queue, 'ttl'), id) end
+    if expires and expires <= now then
+      finish(id, queue, name, 'expired', job[10] or nil)
+    elseif name then -- else its record was deleted by hand, which must not hold up the others
       redis.call('HSET', key, 'state', 'active', 'started', now, 'token', token, 'worker', worker, 'score', score)
       leases[#leases + 1] = now + lease
       leases[#leases + 1] = id
       started = started + 1
-      event('active', id, queue, job[1], 'worker', worker)
-      count('started', queue, job[1])
-      observe('wait', WAIT_BUCKETS, queue, job[1], now - (tonumber(job[8]) or now))
-      claimed[#claimed + 1] = {id, job[1], queue, job[2], job[3] or '0', job[4] or '0', job[5] or '', job[6] or '', job[7] or ''}
+      event('active', id, queue, name, 'worker', worker)
+      count('started', queue, name)
+      rate(queue, 'started')
+      observe('wait', WAIT_BUCKETS, queue, name, now - (tonumber(job[8]) or now))
+      claimed[#claimed + 1] = claim_row(id, queue, job)
     end
   end
   if started > 0 then redis.call('ZADD', state_key(queue, 'active'), unpack(leases)) end
@@ -78,10 +90,9 @@ if room > 0 then
     for _, queue in ipairs(queues) do
       if room <= 0 then break end
       local most = math.min(share, room, allowance(queue))
+      note_change(queue)
       if most > 0 then
-        local started = claim_from(queue, most)
-        room = room - started
-        note_change(queue)
+        room = room - claim_from(queue, most)
         if redis.call('EXISTS', state_key(queue, 'waiting')) == 1 then left[#left + 1] = queue end
         redis.call('ZADD', P .. 'ready', 'XX', redis.call('INCR', P .. 'served'), queue)
       end
@@ -91,20 +102,12 @@ if room > 0 then
 end
 
 -- Wake-ups chain from worker to worker: whoever took something and left something wakes the next.
-local moved = #with_work > 0 or #claimed > 0
-local remaining = refresh_changed()
-if moved then
-  for _, queue in ipairs(#claimed > 0 and remaining or with_work) do wake(queue) end
-  if redis.call('EXISTS', P .. 'ready') == 1 then redis.call('ZADD', P .. 'wake', 0, 1) end
-end
-write_metrics()
-if #claimed > 0 then -- so that a lost answer can be asked for again, see recover
-  local ids = {}
-  for place, job in ipairs(claimed) do ids[place] = job[1] end
-  redis.call('SET', P .. 'claim:' .. worker, cmsgpack.pack(ids), 'EX', 3600)
-end
+for _, queue in ipairs(with_work) do note_change(queue) end
+for _, queue in ipairs(refresh_changed()) do wake(queue) end
+if taken > 0 and redis.call('EXISTS', P .. 'ready') == 1 then redis.call('ZADD', P .. 'wake', 0, 1) end
 if room > 0 and #claimed == 0 and served.named then
   for _, queue in ipairs(served.named) do redis.call('ZADD', P .. 'named', now, queue) end
 end
-local due = next_due()
-return {accepted, claimed, due and math.max(0, due - now) or -1}
+write_metrics()
+if #outcomes > 0 or #claimed > 0 then remember_exchange(worker, token, accepted, claimed) end
+return answer(accepted, claimed)

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Sets the limits of a queue, global over all workers; a field that is absent is taken away.
 --@include context events metrics queues
 -- KEYS[1] key prefix   ARGV[1] settings   [2] queue   [3] MessagePack {concurrency?, rateMax?, rateDuration? ms, maxLength?}

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Pauses or resumes a queue. Running jobs go on; delayed ones still become waiting; new ones are taken.
 --@include context events metrics queues
 -- KEYS[1] key prefix   ARGV[1] settings   [2] queue   [3] '1' pause, '0' resume

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Gives a delayed job another due time; at or before now it becomes waiting at once.
 --@include context events metrics queues removal finish moves actions
 -- KEYS[1] key prefix   ARGV[1] settings   [2] job id   [3] due time, ms since 1970, or ''   [4] else: delay from now, ms
@@ -12,10 +12,10 @@ take_out(job)
 if due > now then
   to_delayed(job.id, job.queue, job.name, due, 'delayed')
 else
-  local ttl = redis.call('HGET', job_key(job.id), 'ttl')
+  local ttl = tonumber(redis.call('HGET', job_key(job.id), 'ttl'))
   to_waiting(job.id, job.queue, job.name, job.priority, job.lifo, now)
   redis.call('HDEL', job_key(job.id), 'runAt', 'why', 'ttl')
-  start_ttl(job.id, job.queue, tonumber(ttl or nil), now)
+  if ttl then start_ttl(job.id, job.queue, ttl, now) end
 end
 settle_queues()
 return {'ok'}

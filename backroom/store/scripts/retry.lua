@@ -6,9 +6,7 @@
 -- O(log n)
 local job = load(ARGV[2])
 if not job then return {'missing'} end
-if job.state ~= 'completed' and job.state ~= 'failed' and job.state ~= 'cancelled' and job.state ~= 'expired' then
-  return {'state', job.state}
-end
+if not FINISHED[job.state] then return {'state', job.state} end
 local key = job_key(job.id)
 take_out(job)
 local was = redis.call('HMGET', key, 'made', 'started', 'finished', 'worker', 'attempts', 'run', 'options')
@@ -16,18 +14,16 @@ if job.state == 'completed' then -- a good last try is not in the log: it can be
   log_try(job.id, {attempt = tonumber(was[1]), startedAt = tonumber(was[2]), finishedAt = tonumber(was[3]), worker = was[4] or nil,
     outcome = 'completed', runMs = tonumber(was[6])})
 end
+local options, made = cjson.decode(was[7] or '{}'), tonumber(was[1]) or 0
 if ARGV[3] == '1' then
-  redis.call('HSET', key, 'made', 0)
-  local options = decode_or_nil(was[7])
-  if options and options.attempts then redis.call('HSET', key, 'attempts', options.attempts) end
-elseif (tonumber(was[1]) or 0) >= (tonumber(was[5]) or 1) then
-  redis.call('HSET', key, 'attempts', (tonumber(was[1]) or 0) + 1)
+  redis.call('HDEL', key, 'made', 'attempts')
+  if options.attempts then redis.call('HSET', key, 'attempts', options.attempts) end
+elseif made >= (tonumber(was[5]) or 1) then
+  redis.call('HSET', key, 'attempts', made + 1)
 end
-redis.call('HDEL', key, 'finished', 'result', 'run', 'started', 'worker', 'progress', 'cancel', 'why', 'runAt', 'stalled', 'deferred',
-  'expires', 'error')
+redis.call('HDEL', key, 'finished', 'result', 'run', 'started', 'worker', 'progress', 'why', 'stalled', 'deferred', 'expires')
 to_waiting(job.id, job.queue, job.name, job.priority, job.lifo, now)
-local options = decode_or_nil(was[7])
-if options then start_ttl(job.id, job.queue, options.ttl, now) end
+if options.ttl then start_ttl(job.id, job.queue, options.ttl, now) end
 settle_queues()
 write_metrics()
 return {'ok'}

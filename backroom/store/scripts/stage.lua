@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
--- Celery's self.retry(args=..., kwargs=...) changes what the next try is given: kept aside until this try is settled as a retry.
+-- Celery's self.retry(args=...) and self.replace(...) change what the next try is given: kept aside until this try is settled
+-- as a retry.
 --@include context
--- KEYS[1] key prefix   ARGV[1] settings   [2] job id   [3] token   [4] MessagePack {data, celery}
+-- KEYS[1] key prefix   ARGV[1] settings   [2] job id   [3] token   [4] MessagePack {name, data, celery}
 -- Returns 1, or 0 if `token` does not hold the job
 -- O(1)
 local key = job_key(ARGV[2])

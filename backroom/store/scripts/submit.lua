@@ -10,10 +10,12 @@
 local jobs, answers = cmsgpack.unpack(ARGV[2]), {'ok'}
 
 -- A queue with a maximum length takes all or none.
-local coming, states = {}, {}
-for place, job in ipairs(jobs) do
-  states[place] = redis.call('HGET', job_key(job.id), 'state')
-  if not states[place] then coming[job.queue] = (coming[job.queue] or 0) + 1 end
+local coming, stored = {}, {} -- queue -> how many new jobs; id -> its state (an id may come twice in one call)
+for _, job in ipairs(jobs) do
+  if stored[job.id] == nil then
+    stored[job.id] = redis.call('HGET', job_key(job.id), 'state')
+    if not stored[job.id] then coming[job.queue] = (coming[job.queue] or 0) + 1 end
+  end
 end
 for queue, more in pairs(coming) do
   local most = tonumber(redis.call('HGET', queue_key(queue), 'maxLength'))
@@ -21,8 +23,8 @@ for queue, more in pairs(coming) do
     local held = redis.call('ZCARD', state_key(queue, 'waiting')) + redis.call('ZCARD', state_key(queue, 'delayed'))
     if held + more > most then return {'full', queue, most} end
   end
-  know_queue(queue)
 end
+for queue in pairs(coming) do know_queue(queue) end
 
 -- Sorted sets are written once each, at the end.
 local additions = {}
@@ -33,12 +35,16 @@ local function add_to(key, score, id)
   pairs_of[#pairs_of + 1] = id
 end
 
-local sequences = {} -- queue -> the next score of the plain jobs of this call
+local places = {} -- queue -> the next place of this call
 local function waiting_score(job)
-  if job.priority or job.lifo then return next_score(job.queue, job.priority or 0, job.lifo, 1) end
-  local score = sequences[job.queue] or next_score(job.queue, 0, nil, coming[job.queue])
-  sequences[job.queue] = score + 1
-  return score
+  local queue, place = job.queue, nil
+  if job.lifo then
+    place = next_lifo_place(queue)
+  else
+    place = places[queue] or next_places(queue, coming[queue])
+    places[queue] = place + 1
+  end
+  return (job.priority or 0) * PRIORITY_STEP + place
 end
 
 local OPTIONAL = {'lifo', 'attempts', 'maxStalled', 'keepC', 'keepF', 'options', 'user', 'trace', 'celery'}
@@ -77,13 +83,12 @@ local function store(job, place)
   add_to(state_key(queue, 'waiting'), waiting_score(job), id)
   event('waiting', id, queue, name)
   note_change(queue)
-  start_ttl(id, queue, job.ttl, now)
+  if job.ttl then start_ttl(id, queue, job.ttl, now) end
   return 'waiting'
 end
 
-local stored = {} -- an id may come twice in one call
 for place, job in ipairs(jobs) do
-  local state = states[place] or stored[job.id]
+  local state = stored[job.id]
   if state then event('duplicated', job.id, job.queue, job.name) else stored[job.id] = store(job, place - 1) end
   answers[#answers + 1] = state or stored[job.id]
   answers[#answers + 1] = state and 1 or 0

@@ -13,26 +13,26 @@ local next_place = #names < queues and -1 or first + #names
 local function left() return limit - stalled - expired - forgotten end
 
 for place, queue in ipairs(names) do
-  local lost = redis.call('ZRANGE', state_key(queue, 'active'), '-inf', '(' .. string.format('%.0f', now), 'BYSCORE', 'LIMIT', 0, left())
-  for at = #lost, 1, -1 do -- the last goes to the front first, so that they keep their order
-    local held = take_back(lost[at], nil)
+  local lost = redis.call('ZRANGE', state_key(queue, 'active'), '-inf', '(' .. now, 'BYSCORE', 'LIMIT', 0, left())
+  for _, id in ipairs(lost) do
+    local held = take_back(id, nil)
     if held then
-      lose(held, 'the lease of ' .. (held.worker or 'its worker') .. ' ended')
+      lose(held, 'the lease of ' .. held.worker .. ' ended')
       stalled = stalled + 1
-    else
-      redis.call('ZREM', state_key(queue, 'active'), lost[at])
+    else -- its record was deleted by hand
+      redis.call('ZREM', state_key(queue, 'active'), id)
     end
   end
   local late = redis.call('ZRANGE', state_key(queue, 'ttl'), '-inf', now, 'BYSCORE', 'LIMIT', 0, left())
   for _, id in ipairs(late) do
     redis.call('ZREM', state_key(queue, 'ttl'), id)
-    if redis.call('ZREM', state_key(queue, 'waiting'), id) == 1 then
-      local job = redis.call('HMGET', job_key(id), 'name', 'keepF')
+    local job = redis.call('HMGET', job_key(id), 'name', 'keepF')
+    if redis.call('ZREM', state_key(queue, 'waiting'), id) == 1 and job[1] then
       finish(id, queue, job[1], 'expired', job[2] or nil)
       expired = expired + 1
     end
   end
-  if left() > 0 then forgotten = forgotten + forget_old(queue, left()) end
+  forgotten = forgotten + forget_old(queue, left())
   note_change(queue)
   note_due(queue)
   if left() <= 0 then

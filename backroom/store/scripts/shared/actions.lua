@@ -6,15 +6,13 @@ local function load(id)
     keep_failed = found[6] or nil, worker = found[7] or ''}
 end
 
--- Takes a job that is not active out of its state's set.
+local FINISHED = {completed = true, failed = true, cancelled = true, expired = true}
+
+-- Takes a job that is not active out of the sets of its state.
 local function take_out(job)
+  if FINISHED[job.state] then return take_out_finished(job.id, job.queue, job.state) end
   redis.call('ZREM', state_key(job.queue, job.state), job.id)
   redis.call('ZREM', state_key(job.queue, 'ttl'), job.id)
   note_change(job.queue)
   if job.state == 'delayed' then note_due(job.queue) end
-  if job.state == 'completed' then
-    redis.call('ZREM', state_key(job.queue, 'old:completed'), job.id)
-  else
-    redis.call('ZREM', state_key(job.queue, 'old:failed'), job.id)
-  end
 end

@@ -10,14 +10,10 @@ local now = math.floor(micros / 1000)
 local DELAY_STEPS = 2048       -- order among jobs due in the same ms: due time * 2048 + position
 local PRIORITY_STEP = 4294967296 -- 2^32: waiting score = priority * 2^32 + 2^31 + sequence
 local MIDDLE = 2147483648      -- 2^31: first-in-first-out counts up from here, lifo counts down
+local FRONT = 9007199254740992 -- 2^53: lost jobs wait below zero, before all others, in their old order
 local MAX_DEFERRALS = 100      -- tries in a row that may end in RetryAfter or RateLimited
 local KEPT_TRIES = 50          -- entries in the attempt log
 
 local function job_key(id) return P .. 'job:' .. id end
 local function queue_key(queue) return P .. 'queue:' .. queue end
 local function state_key(queue, state) return P .. 'queue:' .. queue .. ':' .. state end
-
-local function decode_or_nil(text)
-  if not text or text == '' then return nil end
-  return cjson.decode(text)
-end

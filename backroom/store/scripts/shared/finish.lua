@@ -5,11 +5,11 @@ local TRIMMED_AT_ONCE = 3 -- finished jobs above the count that are forgotten wh
 -- Adds a try to the attempt log.
 local function log_try(id, entry)
   local key = job_key(id) .. ':tries'
-  redis.call('RPUSH', key, cjson.encode(entry))
-  redis.call('LTRIM', key, -KEPT_TRIES, -1)
+  if redis.call('RPUSH', key, cjson.encode(entry)) > KEPT_TRIES then redis.call('LTRIM', key, -KEPT_TRIES, -1) end
 end
 
--- `keep` is the job's own wish: nil (the default), '0' (nothing), '1' (all), or 'age:count' with either part empty.
+-- For how long (ms) and among how many a finished job is kept; nil, nil: for ever. `keep` is the job's own wish: nil (the
+-- default), '0' (not at all), '1' (for ever), or 'age in seconds:count' with either part empty.
 local function retention(keep, completed)
   local age = completed and settings.keepCompletedAge or settings.keepFailedAge
   local most = completed and settings.keepCompletedCount or settings.keepFailedCount
@@ -24,13 +24,14 @@ end
 
 local kept = {} -- sorted set -> how many it holds, counted once a script
 
--- Forgets the oldest of `old` above `most`, a few at once.
+-- Forgets the jobs of `old` above `most` that finished first, a few at once.
 local function trim(queue, old, most)
   local extra = kept[old] - most
   if extra <= 0 then return end
   local oldest = redis.call('ZPOPMIN', old, math.min(extra, TRIMMED_AT_ONCE))
   for at = 1, #oldest, 2 do
     local gone = oldest[at]
+    redis.call('ZREM', state_key(queue, 'until'), gone)
     local its_state = redis.call('HGET', job_key(gone), 'state')
     if its_state then redis.call('ZREM', state_key(queue, its_state), gone) end
     forget(gone)
@@ -39,24 +40,25 @@ local function trim(queue, old, most)
 end
 
 -- The job is in no state's set any more; puts it into `state` (completed, failed, cancelled, expired). `...` are further
--- fields to write.
+-- field, value pairs to write.
 local function finish(id, queue, name, state, keep, ...)
-  local completed = state == 'completed'
   count('finished', queue, name, state)
-  rate(queue, completed and 'completed' or 'failed')
+  if state == 'completed' or state == 'failed' then rate(queue, state) end
   event(state, id, queue, name)
   note_change(queue)
-  local age, most = retention(keep, completed)
+  local age, most = retention(keep, state == 'completed')
   if most == 0 or age == 0 then
     forget(id)
     return
   end
   redis.call('HSET', job_key(id), 'state', state, 'finished', now, ...)
-  redis.call('ZADD', state_key(queue, state), micros + finished_now, id)
+  local order = micros + finished_now
   finished_now = finished_now + 1
+  redis.call('ZADD', state_key(queue, state), order, id)
   if not age then return end
-  local old = state_key(queue, completed and 'old:completed' or 'old:failed')
+  local old = old_key(queue, state)
   kept[old] = (kept[old] or redis.call('ZCARD', old)) + 1
-  redis.call('ZADD', old, now + age + finished_now / 1024, id)
+  redis.call('ZADD', old, order, id)
+  redis.call('ZADD', state_key(queue, 'until'), now + age, id)
   trim(queue, old, most)
 end

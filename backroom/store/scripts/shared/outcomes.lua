@@ -1,38 +1,37 @@
 -- What happens to an active job when its try has come to an outcome.
 
 -- Takes an active job from its holder. Returns its fields, or nil if `token` no longer holds it (nil token: whoever does).
--- What proved the holding is deleted by `clear`, which each outcome calls with what else it leaves behind.
+-- What belongs to the holding alone is deleted by `clear`, which each outcome calls with what else it leaves behind.
 local function take_back(id, token)
   local job = redis.call('HMGET', job_key(id), 'queue', 'name', 'token', 'made', 'attempts', 'stalled', 'maxStalled', 'started',
-    'worker', 'cancel', 'priority', 'lifo', 'keepC', 'keepF', 'score', 'deferred', 'expires')
+    'worker', 'cancel', 'priority', 'lifo', 'keepC', 'keepF', 'score', 'deferred', 'expires', 'staged')
   if not job[3] or (token and job[3] ~= token) then return nil end
   local held = {
     id = id, queue = job[1], name = job[2], made = tonumber(job[4]) or 0, attempts = tonumber(job[5]) or 1,
     stalled = tonumber(job[6]) or 0, max_stalled = tonumber(job[7]) or 1, started = tonumber(job[8]) or now, worker = job[9],
     cancel = job[10], priority = tonumber(job[11]) or 0, lifo = job[12], keep_completed = job[13] or nil, keep_failed = job[14] or nil,
-    score = job[15], deferred = tonumber(job[16]) or 0, expires = job[17],
+    score = job[15], deferred = tonumber(job[16]) or 0, expires = job[17], staged = job[18],
   }
   redis.call('ZREM', state_key(held.queue, 'active'), id)
-  redis.call('HDEL', job_key(id), 'token', 'score')
   note_change(held.queue)
   return held
 end
 
-local function clear(held, ...) redis.call('HDEL', job_key(held.id), 'token', 'score', ...) end
+local function clear(held, ...) redis.call('HDEL', job_key(held.id), 'token', 'score', 'staged', ...) end
 
 local function log_outcome(held, outcome, error_text, run)
   log_try(held.id, {attempt = held.made + 1, startedAt = held.started, finishedAt = now, worker = held.worker or nil,
     outcome = outcome, error = error_text, runMs = run})
 end
 
-local function end_failed(held, error_text)
-  redis.call('HSET', job_key(held.id), 'error', error_text)
-  finish(held.id, held.queue, held.name, 'failed', held.keep_failed)
+-- The ends of a job that did not succeed; `...` are further field, value pairs to write.
+local function end_failed(held, error_text, ...)
+  finish(held.id, held.queue, held.name, 'failed', held.keep_failed, 'error', error_text, ...)
 end
 
-local function end_cancelled(held)
-  clear(held, 'cancel')
-  finish(held.id, held.queue, held.name, 'cancelled', held.keep_failed)
+local function end_cancelled(held, ...)
+  redis.call('HDEL', job_key(held.id), 'cancel')
+  finish(held.id, held.queue, held.name, 'cancelled', held.keep_failed, ...)
 end
 
 -- A plain error record; errors that jobs raise come ready made from the worker.
@@ -42,9 +41,8 @@ end
 
 -- The process that ran the job died, or its lease ended.
 local function lose(held, reason)
-  local key = job_key(held.id)
   held.stalled = held.stalled + 1
-  redis.call('HSET', key, 'stalled', held.stalled)
+  redis.call('HSET', job_key(held.id), 'stalled', held.stalled)
   clear(held, 'expires')
   count('stalls', held.queue, held.name)
   event('stalled', held.id, held.queue, held.name, 'stalled', held.stalled)
@@ -55,30 +53,30 @@ local function lose(held, reason)
   elseif held.stalled > held.max_stalled then
     end_failed(held, own_error('Stalled', 'job stalled more than ' .. held.max_stalled .. ' times: ' .. reason, held.made + 1))
   else
-    to_front(held.id, held.queue, held.name)
-    redis.call('HSET', key, 'why', 'stalled')
+    to_place(held.id, held.queue, held.name, held.score, true)
+    redis.call('HSET', job_key(held.id), 'why', 'stalled')
   end
 end
 
--- Back to where it was claimed from: it was not started.
+-- Back to where it was claimed from: it was not started, and does not count in the rate window it was claimed in.
 local function put_back(held)
   local known = meta(held.queue)
-  if known.max and known.window_end > now and known.window_count > 0 then
+  if known.max and known.window_end > now and held.started >= known.window_end - known.duration and known.window_count > 0 then
     known.window_count = known.window_count - 1
     redis.call('HINCRBY', queue_key(held.queue), 'windowCount', -1)
   end
+  clear(held, 'started')
   if held.cancel then return end_cancelled(held) end
   redis.call('ZADD', state_key(held.queue, 'waiting'), held.score, held.id)
   redis.call('HSET', job_key(held.id), 'state', 'waiting')
-  clear(held, 'started')
   if held.expires then redis.call('ZADD', state_key(held.queue, 'ttl'), held.expires, held.id) end
   event('waiting', held.id, held.queue, held.name)
 end
 
 -- RetryAfter and RateLimited: again later, no attempt spent, but not for ever.
 local function defer(held, outcome)
-  local key = job_key(held.id)
-  redis.call('HSET', key, 'deferred', held.deferred + 1)
+  local delay = outcome.delay or 0
+  redis.call('HSET', job_key(held.id), 'deferred', held.deferred + 1)
   clear(held, 'expires', 'why')
   log_outcome(held, 'retry-after', outcome.error, outcome.run)
   if held.cancel then return end_cancelled(held) end
@@ -86,57 +84,66 @@ local function defer(held, outcome)
     return end_failed(held, own_error('TooManyDeferrals', 'came back ' .. MAX_DEFERRALS .. ' times in a row without an outcome', held.made + 1))
   end
   if outcome.outcome == 'rate-limited' then
-    local till = now + outcome.delay
-    meta(held.queue).limited_until = till
-    redis.call('HSET', queue_key(held.queue), 'limitedUntil', till)
-    to_front(held.id, held.queue, held.name)
-  elseif outcome.delay > 0 then
-    to_delayed(held.id, held.queue, held.name, now + outcome.delay, 'retry-after')
+    local known = meta(held.queue)
+    known.limited_until = math.max(known.limited_until, now + delay) -- the longest wish of several jobs holds
+    redis.call('HSET', queue_key(held.queue), 'limitedUntil', known.limited_until)
+    to_place(held.id, held.queue, held.name, held.score)
+  elseif delay > 0 then
+    to_delayed(held.id, held.queue, held.name, now + delay, 'retry-after')
   else
     to_waiting(held.id, held.queue, held.name, held.priority, held.lifo, now)
   end
 end
 
--- Applies one outcome {id, token, outcome, result?, error?, delay?, run?, logs?, progress?}. Returns 1, or 0 if refused.
+-- What the next try is given, if the last one changed it: the task of the job, too, may be another one from now on.
+local function apply_staged(held)
+  local key, new = job_key(held.id), cmsgpack.unpack(held.staged)
+  redis.call('HSET', key, 'name', new.name, 'data', new.data, 'celery', new.celery)
+  if new.name == held.name then return end
+  local created = redis.call('ZSCORE', P .. 'by:name:' .. held.name, held.id)
+  redis.call('ZREM', P .. 'by:name:' .. held.name, held.id)
+  redis.call('ZADD', P .. 'by:name:' .. new.name, created, held.id)
+  held.name = new.name
+end
+
+-- The try failed and another one follows.
+local function try_again(held, outcome, ...)
+  redis.call('HSET', job_key(held.id), 'error', outcome.error, ...)
+  count('retries', held.queue, held.name)
+  if held.staged then apply_staged(held) end
+  if (outcome.delay or 0) > 0 then
+    to_delayed(held.id, held.queue, held.name, now + outcome.delay, 'backoff')
+  else
+    to_waiting(held.id, held.queue, held.name, held.priority, held.lifo, now)
+  end
+end
+
+-- Applies one outcome {id, token, outcome, result?, error?, delay?, run?, tried?, logs?, progress?}. Returns 1, or 0 if refused.
 local function settle(outcome)
   local id, kind = outcome.id, outcome.outcome
   local held = take_back(id, outcome.token)
   if not held then return 0 end
-  local key = job_key(id)
   if outcome.logs then append_logs(id, outcome.logs) end
-  if outcome.progress then redis.call('HSET', key, 'progress', outcome.progress) end
+  if outcome.progress then redis.call('HSET', job_key(id), 'progress', outcome.progress) end
   if kind == 'release' then put_back(held) return 1 end
   if kind == 'stalled' then lose(held, outcome.error) return 1 end
   if kind == 'retry-after' or kind == 'rate-limited' then defer(held, outcome) return 1 end
-  local run = outcome.run or now - held.started
+  local run, made = outcome.run or now - held.started, held.made + 1
   observe('run', RUN_BUCKETS, held.queue, held.name, run)
   if kind == 'completed' then
-    clear(held, 'error', 'why', 'deferred', 'cancel', 'expires', 'staged')
-    finish(id, held.queue, held.name, 'completed', held.keep_completed, 'made', held.made + 1, 'result', outcome.result, 'run', run)
+    clear(held, 'error', 'why', 'deferred', 'cancel', 'expires')
+    finish(id, held.queue, held.name, 'completed', held.keep_completed, 'made', made, 'run', run, 'result', outcome.result)
     return 1
   end
-  redis.call('HSET', key, 'made', held.made + 1, 'run', run)
-  clear(held, 'deferred', 'expires', 'why')
   log_outcome(held, outcome.tried or (kind == 'cancelled' and kind or 'failed'), outcome.error, run)
+  clear(held, 'why', 'deferred', 'expires')
   if kind == 'cancelled' or held.cancel then
-    end_cancelled(held)
+    end_cancelled(held, 'made', made, 'run', run)
   elseif kind == 'failed' then
-    if held.made + 1 >= held.attempts then event('retries-exhausted', id, held.queue, held.name, 'attemptsMade', held.made + 1) end
-    end_failed(held, outcome.error)
-  else -- retry
-    redis.call('HSET', key, 'error', outcome.error)
-    count('retries', held.queue, held.name)
-    local staged = redis.call('HGET', key, 'staged')
-    if staged then
-      local new = cmsgpack.unpack(staged)
-      redis.call('HSET', key, 'data', new.data, 'celery', new.celery)
-      redis.call('HDEL', key, 'staged')
-    end
-    if outcome.delay > 0 then
-      to_delayed(id, held.queue, held.name, now + outcome.delay, 'backoff')
-    else
-      to_waiting(id, held.queue, held.name, held.priority, held.lifo, now)
-    end
+    if made >= held.attempts then event('retries-exhausted', id, held.queue, held.name, 'attemptsMade', made) end
+    end_failed(held, outcome.error, 'made', made, 'run', run)
+  else
+    try_again(held, outcome, 'made', made, 'run', run)
   end
   return 1
 end

@@ -15,9 +15,8 @@ local function meta(queue)
   return known
 end
 
-local function know_queue(queue)
-  if redis.call('ZADD', P .. 'queues', 'NX', now, queue) == 1 then event('queue-added', '', queue, '') end
-end
+-- The registry of queues: one exists from the moment it is named.
+local function know_queue(queue) redis.call('ZADD', P .. 'queues', 'NX', now, queue) end
 
 -- Until when the queue may start nothing because of a rate limit (ms), or 0.
 local function limited_until(known)

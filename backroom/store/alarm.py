@@ -1,0 +1,41 @@
+"""A wake-up key to sleep on, to the millisecond.
+
+Redis ends a blocking call up to a tenth of a second late, so the sleeper keeps the time itself and leaves the call
+pending.
+"""
+
+from typing import Any
+
+from backroom.store.connection import connect, store_errors
+
+__all__ = ["Alarm"]
+
+
+class Alarm:
+    """Sleeps until the wake-up key is set or the time is over. One thread's."""
+
+    def __init__(self, url: str, key: str, timeout: float) -> None:
+        self._client = connect(url, timeout=timeout, single=True)
+        self._key = key
+        self._pending = False
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep for ``seconds`` at most; True when woken. Raises `StoreUnavailable`."""
+        with store_errors():
+            connection: Any = self._client.connection
+            if not self._pending or not connection.is_connected:
+                connection.connect()
+                connection.send_command("BZPOPMIN", self._key, 0)
+                self._pending = True
+            if not connection.can_read(timeout=seconds):
+                return False
+            self._pending = False
+            connection.read_response()
+            return True
+
+    def reset(self) -> None:
+        """Begin anew on a new connection."""
+        self._pending = False
+        connection: Any = self._client.connection
+        if connection is not None:
+            connection.disconnect()
