@@ -4,6 +4,7 @@ import logging
 import signal
 import sys
 import threading
+from typing import Final
 
 import structlog
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -15,6 +16,8 @@ from monitoring.exporter.settings import ExporterSettings
 from monitoring.exporter.web import ExporterServer, make_app
 
 log = structlog.get_logger("backroom.exporter")
+
+_STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 def main() -> int:
@@ -35,13 +38,12 @@ def main() -> int:
             error=str(error),
         )
         return 1
-    stopped = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
+    # Blocked in every thread, and waited for in this one: no handler that could run at an awkward moment.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
     with server:  # leaving it waits for the answers under way
         threading.Thread(target=server.serve_forever, daemon=True).start()
         log.info("serving", address=f"http://{own.exporter_host}:{server.server_port}/metrics")
-        stopped.wait()
+        signal.sigwait(_STOP_SIGNALS)
         server.shutdown()
     store.redis.close()
     log.info("stopped")

@@ -64,7 +64,7 @@ class StackCollector(Collector):
             if away:  # a Redis that did not answer once would only cost a second time-out
                 break
         up = catalogue.UP.gauge()
-        up.add_metric([], 0 if away else 1)
+        up.add_metric([], 1 if families and not away else 0)
         yield from (up, _build_info(), took, self._error_counts())
         yield from families
 

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from http import HTTPStatus
 from socketserver import TCPServer, ThreadingMixIn
 from typing import TYPE_CHECKING
@@ -51,6 +52,11 @@ def _text(start: "StartResponse", status: HTTPStatus, text: str, *headers: tuple
 class _Handler(WSGIRequestHandler):
     #: Seconds without a byte from or to the client; bounds how long a silent one holds its thread, and the exit.
     timeout = 5
+
+    def handle(self) -> None:
+        """Answer one request; a client that says nothing is no error of ours."""
+        with suppress(TimeoutError, ConnectionError):
+            super().handle()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name the base class gives it
         log.debug("request", line=format % args, address=self.client_address[0])

@@ -17,7 +17,8 @@ edit() {
 }
 
 if [ -n "${BACKROOM_SCRAPE_INTERVAL:-}" ]; then
-    edit "s/^  \(scrape\|evaluation\)_interval: .*/  \1_interval: $BACKROOM_SCRAPE_INTERVAL/"
+    edit "s/^  scrape_interval: .*/  scrape_interval: $BACKROOM_SCRAPE_INTERVAL/"
+    edit "s/^  evaluation_interval: .*/  evaluation_interval: $BACKROOM_SCRAPE_INTERVAL/"
 fi
 if [ -n "${BACKROOM_METRICS_KEY_FILE:-}" ]; then
     edit "s|^  - job_name: api\$|&\\
