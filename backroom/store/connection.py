@@ -37,17 +37,19 @@ def connect(url: str, *, timeout: float | None = 2.0, single: bool = False, deco
     options: dict[str, Any] = {
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout if timeout is not None else 5.0,
-        "socket_keepalive": True,
         "decode_responses": decode,
         "health_check_interval": _CHECK_AFTER,
         # One more try on a connection that proves dead. A time-out is not tried again: the server may be at work on it.
         "retry": Retry(NoBackoff(), 1, supported_errors=(ConnectionError,)),
         "protocol": 2,
     }
-    if urlsplit(url).scheme in {"sentinel", "sentinels"}:
-        return _sentinel(url, options, single=single)
-    if urlsplit(url).scheme not in {"redis", "rediss", "unix"}:
+    scheme = urlsplit(url).scheme
+    if scheme not in {"redis", "rediss", "unix", "sentinel", "sentinels"}:
         raise ValueError(f"BACKROOM_REDIS_URL must begin with redis://, rediss://, unix:// or sentinel://, not {url!r}")
+    if scheme != "unix":
+        options["socket_keepalive"] = True
+    if scheme in {"sentinel", "sentinels"}:
+        return _sentinel(url, options, single=single)
     return _finished(Redis.from_url(url, **options), single=single)
 
 
