@@ -127,9 +127,8 @@ def _operation(operation: Operation, refs: Refs) -> Schema:
     if parameters:
         found["parameters"] = parameters
     if operation.body.model_fields:
-        needed = any(field.is_required() for field in operation.body.model_fields.values())
         schema = refs[operation.body, "validation"]
-        found["requestBody"] = {"required": needed, "content": {"application/json": {"schema": schema}}}
+        found["requestBody"] = {"required": operation.needs_body, "content": {"application/json": {"schema": schema}}}
     responses = {str(status): _reply(operation, status, refs) for status in operation.replies}
     responses |= {
         str(status): {"$ref": f"#/components/responses/{status}"} for status in sorted(_problem_statuses(operation))

@@ -99,6 +99,11 @@ class Operation:
         return _PARAMETER.sub(r"<\1>", self.path)
 
     @property
+    def needs_body(self) -> bool:
+        """Whether the body has a field that may not be left out."""
+        return any(field.is_required() for field in self.body.model_fields.values())
+
+    @property
     def parameters(self) -> list[str]:
         """The names of the path's parameters."""
         return _PARAMETER.findall(self.path)
@@ -122,7 +127,8 @@ class Operation:
             return NoBody()
         limit: int = getattr(backend.settings, self.limit)
         what = "body of a bulk submission" if self.limit is BodyLimit.BULK else "request body"
-        return validated(self.body, read_json(request, limit=limit, what=what))
+        value = read_json(request, limit=limit, what=what, optional=not self.needs_body)
+        return validated(self.body, value)
 
 
 class Resource:

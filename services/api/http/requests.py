@@ -6,11 +6,10 @@ import re
 import secrets
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from flask import Request
 from werkzeug.datastructures import Headers
-from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from backroom.model.errors import FieldError, InvalidInput, TooLarge
 from backroom.model.validation import pointer
@@ -19,6 +18,10 @@ from services.api.http.problems import Problem
 __all__ = ["MAX_WAIT_SECONDS", "preferred_wait", "read_json", "request_id", "traceparent"]
 
 MAX_WAIT_SECONDS: Final = 60
+
+DISCARD_STEP: Final = 64 * 1024
+MAX_DISCARDED: Final = 32 * 1024 * 1024
+"""How much of a body that is too large is read after all; one that is larger still meets a closed connection."""
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._~:/+=@-]{1,128}\Z")
 _TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")
@@ -59,14 +62,27 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _read_body(request: Request, *, limit: int, what: str) -> bytes:
-    """The body's bytes; a declared or a streamed length above ``limit`` is refused before it is read to its end."""
-    request.max_content_length = limit
+    """The body's bytes. Raises `TooLarge` above ``limit``, without keeping what is too much."""
+    stream, declared = request.environ["wsgi.input"], request.content_length
     try:
-        return request.get_data(cache=False)
-    except RequestEntityTooLarge:
-        raise TooLarge(what, limit, request.content_length) from None
-    except ClientDisconnected:
-        raise Problem("bad-request", "The body ended before its Content-Length.") from None
+        body: bytes = b"" if declared is not None and declared > limit else stream.read(limit + 1)
+        if len(body) > limit or (declared or 0) > limit:
+            _discard(stream)
+            raise TooLarge(what, limit, declared)
+    except TooLarge:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever the server says of a body it cannot read, the caller sent it
+        raise Problem("bad-request", f"The body cannot be read: {error}.") from None
+    if declared is not None and len(body) < declared:
+        raise Problem("bad-request", f"The body ended after {len(body)} of the {declared} bytes it was to have.")
+    return body
+
+
+def _discard(stream: IO[bytes]) -> None:
+    """Read on for a while: a client that is still sending when the connection closes never sees the answer."""
+    for _ in range(MAX_DISCARDED // DISCARD_STEP):
+        if not stream.read(DISCARD_STEP):
+            return
 
 
 def _check_media_type(request: Request) -> None:
@@ -81,15 +97,17 @@ def _check_media_type(request: Request) -> None:
         raise Problem("unsupported-media-type", "Send the body without a Content-Encoding.")
 
 
-def read_json(request: Request, *, limit: int, what: str = "request body") -> object:
-    """The parsed body; an empty object for an empty one.
+def read_json(request: Request, *, limit: int, what: str = "request body", optional: bool = False) -> object:
+    """The parsed body; an empty object for none, where it is ``optional``.
 
     Parsed by the standard library: unlike faster ones it keeps integers beyond 64 bits. Raises `Problem` (400, 415),
     `TooLarge` for more than ``limit`` bytes, `InvalidInput` for a body nested out of all reason.
     """
     body = _read_body(request, limit=limit, what=what)
-    if not body:
+    if not body and optional:
         return {}
+    if not body:
+        raise Problem("bad-request", "This call needs a JSON body, and there is none.")
     _check_media_type(request)
     try:
         text = body.decode()

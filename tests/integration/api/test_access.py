@@ -1,0 +1,149 @@
+"""Who may do what, once there are keys."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from backroom.local.server import EmbeddedServer
+from backroom.store import Store, connect
+from tests.integration.api.service import DOCUMENT, TYPES, Api, pointers, problem
+
+KEYS = [
+    {"name": "shop", "key": "submit-key-0123456789", "roles": ["submit"]},
+    {"name": "board", "key": "read-key-0123456789ab", "roles": ["read"]},
+    {"name": "ops", "key": "operate-key-012345678", "roles": ["operate"]},
+    {"name": "boss", "key": "admin-key-01234567890", "roles": ["admin"]},
+    {
+        "name": "narrow",
+        "key": "narrow-key-0123456789",
+        "roles": ["operate"],
+        "queues": ["misc"],
+        "jobTypes": ["anything"],
+    },
+]
+HEADERS = {key["name"]: {"Authorization": f"Bearer {key['key']}"} for key in KEYS}
+GRANTS = {
+    "shop": {"submit", "read-job"},
+    "board": {"read", "read-job"},
+    "ops": {"submit", "read-job", "read", "operate"},
+    "boss": {"submit", "read-job", "read", "operate", "admin"},
+}
+JOB = {"name": "anything", "data": 1}
+
+
+@pytest.fixture(scope="module")
+def api(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """An API with keys, which come from a file."""
+    folder, prefix = tmp_path_factory.mktemp("keys"), f"keys-{uuid4().hex[:8]}"
+    secrets = folder / "keys.json"
+    secrets.write_text(json.dumps(KEYS))
+    with (
+        connect(server.url) as client,
+        Api(folder, server.url, prefix, BACKROOM_API_KEYS_FILE=str(secrets)) as api,
+    ):
+        Store(client, prefix=prefix).job_types.publish("test-worker", TYPES, ttl_seconds=3600)
+        yield api
+
+
+def operations() -> list[tuple[str, str, str]]:
+    """Every operation: method, an address of it, and what it needs."""
+    return [
+        (method.upper(), path.replace("{jobId}", "nobody").replace("{queue}", "nothing"), one.get("x-access", "public"))
+        for path, methods in DOCUMENT["paths"].items()
+        for method, one in methods.items()
+    ]
+
+
+@pytest.mark.parametrize(("method", "path", "needs"), operations())
+def test_every_operation_asks_for_a_key_and_for_the_right_role(api: Api, method: str, path: str, needs: str) -> None:
+    bare = api.call(method, path)
+    if needs == "public":
+        assert bare.status_code == 200
+        return
+    problem(bare, 401, "unauthorized")
+    assert bare.headers["WWW-Authenticate"].startswith("Bearer")
+    for name, grants in GRANTS.items():
+        response = api.call(method, path, headers=HEADERS[name])
+        if needs in grants:
+            assert response.status_code not in {401, 403}, (name, response.text)
+        else:
+            problem(response, 403, "forbidden")
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    ["", "Bearer", "Bearer ", "Bearer wrong", "Basic submit-key-0123456789", "submit-key-0123456789", "Bearer é"],
+)
+def test_keys_that_are_none(api: Api, authorization: str) -> None:
+    response = api.get("/v1/queues", headers={"Authorization": authorization.encode("utf-8")})
+    problem(response, 401, "unauthorized")
+
+
+def test_unknown_addresses_are_hidden_from_those_without_a_key(api: Api) -> None:
+    problem(api.get("/nothing"), 401, "unauthorized")
+    problem(api.get("/nothing", headers=HEADERS["board"]), 404, "not-found")
+
+
+def test_with_keys_any_host_and_origin_may_ask(api: Api) -> None:
+    headers = {**HEADERS["shop"], "Host": "jobs.example.org", "Origin": "https://app.example.org"}
+    assert api.post("/v1/jobs", JOB, headers=headers).status_code == 202
+
+
+def test_the_role_is_checked_before_the_body(api: Api) -> None:
+    problem(api.send("/v1/jobs", b"{", **HEADERS["board"]), 403, "forbidden")
+
+
+def test_a_key_of_some_queues_and_types_sees_and_touches_no_others(api: Api) -> None:
+    narrow, ops = HEADERS["narrow"], HEADERS["ops"]
+    own = api.post("/v1/jobs", JOB, headers=narrow)
+    assert own.status_code == 202
+    problem(api.post("/v1/jobs", {**JOB, "queue": "other"}, headers=narrow), 403, "forbidden")
+    problem(api.post("/jobs/enqueue", {"userId": "u", "payload": {}}, headers=narrow), 403, "forbidden")
+    problem(api.post("/v1/jobs/bulk", {"jobs": [JOB, {**JOB, "queue": "other"}]}, headers=narrow), 403, "forbidden")
+
+    foreign = api.post("/v1/jobs", {**JOB, "queue": "other"}, headers=ops).json()["id"]
+    for rest in ("", "/result", "/logs"):
+        problem(api.get(f"/v1/jobs/{foreign}{rest}", headers=narrow), 404, "not-found")
+    for verb in ("cancel", "retry", "promote"):
+        problem(api.post(f"/v1/jobs/{foreign}/{verb}", headers=narrow), 404, "not-found")
+    problem(api.call("DELETE", f"/v1/jobs/{foreign}", headers=narrow), 404, "not-found")
+
+    assert {job["queue"] for job in api.get("/v1/jobs", headers=narrow).json()["jobs"]} == {"misc"}
+    problem(api.get("/v1/jobs?queue=other", headers=narrow), 403, "forbidden")
+    assert [queue["name"] for queue in api.get("/v1/queues", headers=narrow).json()["queues"]] == ["misc"]
+    problem(api.get("/v1/queues/other", headers=narrow), 404, "not-found")
+    problem(api.post("/v1/queues/other/pause", headers=narrow), 403, "forbidden")
+    assert [one["name"] for one in api.get("/v1/job-types", headers=narrow).json()["jobTypes"]] == ["anything"]
+    assert api.get("/v1/stats", headers=narrow).json()["queues"] == 1
+    assert api.get(f"/v1/jobs/{own.json()['id']}", headers=narrow).status_code == 200
+
+
+def test_a_key_is_named_in_the_log_and_never_written(api: Api) -> None:
+    api.get("/v1/queues?x=1", headers={**HEADERS["boss"], "X-Request-Id": "by-the-boss"})
+    [line] = [json.loads(text) for text in api.log.splitlines() if "by-the-boss" in text]
+    assert (line["actor"], line["status"], line["path"]) == ("boss", 422, "/v1/queues")
+    assert not any(str(key["key"]) in api.log for key in KEYS)
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ("{", "not JSON"),
+        ("[]", "empty"),
+        ('[{"name": "a"}]', "0/key"),
+        ('[{"name":"a","key":"short","roles":["read"]}]', "0/key"),
+    ],
+)
+def test_keys_that_are_misspelt_stop_the_start(server: EmbeddedServer, tmp_path: Path, keys: str, said: str) -> None:
+    api = Api(tmp_path, server.url, "never", BACKROOM_API_KEYS=keys)
+    with pytest.raises(AssertionError, match="did not start") as failure, api:
+        pass
+    assert said in str(failure.value)
+    api.session.close()
+
+
+def test_a_refusal_points_nowhere_when_no_field_is_at_fault(api: Api) -> None:
+    assert pointers(api.get("/v1/queues")) == []
