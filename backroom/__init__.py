@@ -17,7 +17,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from backroom.engine import current_job, job
+    from backroom.engine.current import current_job
+    from backroom.engine.jobs import job
     from backroom.model.backoff import Exponential, Fixed
     from backroom.model.control import RateLimited, RetryAfter, Unrecoverable
 
@@ -40,8 +41,8 @@ _HOME_OF: Final = {
     "RateLimited": "backroom.model.control",
     "RetryAfter": "backroom.model.control",
     "Unrecoverable": "backroom.model.control",
-    "current_job": "backroom.engine",
-    "job": "backroom.engine",
+    "current_job": "backroom.engine.current",
+    "job": "backroom.engine.jobs",
 }
 
 

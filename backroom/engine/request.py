@@ -1,0 +1,177 @@
+"""A job in the worker's main process, in the shape that Celery's remote control and signals know: a `Request`."""
+
+import json
+import logging
+import time
+from typing import Any
+
+from celery import Celery, signals
+from celery.worker import state as worker_state
+from celery.worker.request import Request
+
+from backroom.engine import messages
+from backroom.engine.running import Wire
+from backroom.store.execution import Claimed
+
+__all__ = ["JobRequest"]
+
+logger = logging.getLogger(__name__)
+
+
+class JobRequest(Request):  # type: ignore[misc]  # Celery is untyped
+    """One claimed job. Lean: nothing is decoded here unless someone asks."""
+
+    def __init__(self, claimed: Claimed, *, task: Any, app: Celery, hostname: str, eventer: Any = None) -> None:
+        self.claimed = claimed
+        self.id, self.name = claimed.id, claimed.name
+        self._type, self._task, self._app = claimed.name, task, app
+        self._hostname, self._eventer = hostname, eventer
+        self._delivery_info = {
+            "exchange": "",
+            "routing_key": claimed.queue,
+            "priority": 0,
+            "redelivered": claimed.stalled > 0,
+        }
+        self._argsrepr = self._kwargsrepr = ""
+        self._eta = self._expires = None
+        self._ignore_result = task.ignore_result
+        self._connection_errors = ()
+        #: When it was claimed, on the monotonic clock.
+        self.claimed_at = time.monotonic()
+        #: Someone wants it cancelled.
+        self.cancel_asked = False
+        #: The store gave it to someone else; its outcome will be refused.
+        self.lost = False
+        self._options: dict[str, Any] | None = None
+        self._decoded_once: tuple[Any, Any, Any] | None = None
+
+    # What Celery asks of a request.
+
+    def _decode(self) -> tuple[Any, Any, Any]:
+        if self._decoded_once is None:
+            celery = json.loads(self.claimed.celery) if self.claimed.celery else None
+            try:
+                accept = frozenset({"application/json"})
+                takes_data = getattr(self._task, "takes_data", False)
+                self._decoded_once = messages.arguments_of(
+                    self.claimed.data, celery, takes_data=takes_data, accept=accept
+                )
+            except Exception:  # noqa: BLE001 - only shown to people; the job itself fails where it is run
+                self._decoded_once = ([], {}, {})
+        return self._decoded_once
+
+    @property
+    def _args(self) -> Any:
+        return self._decode()[0]
+
+    @property
+    def _kwargs(self) -> Any:
+        return self._decode()[1]
+
+    @property
+    def _payload(self) -> tuple[Any, Any, Any]:
+        return self._decode()
+
+    @property
+    def _request_dict(self) -> dict[str, Any]:
+        claimed = self.claimed
+        celery = json.loads(claimed.celery) if claimed.celery else None
+        return messages.request_of(
+            job_id=claimed.id,
+            name=claimed.name,
+            queue=claimed.queue,
+            made=claimed.made,
+            stalled=claimed.stalled,
+            hostname=self._hostname,
+            celery=celery,
+            embed=self._decode()[2],
+        )
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The job's options in JSON's words."""
+        if self._options is None:
+            self._options = json.loads(self.claimed.options) if self.claimed.options else {}
+        return self._options
+
+    @property
+    def wire(self) -> Wire:
+        """The job on its way to the pool."""
+        claimed = self.claimed
+        return Wire(
+            claimed.id,
+            claimed.name,
+            claimed.queue,
+            claimed.token,
+            claimed.data,
+            claimed.made,
+            claimed.stalled,
+            claimed.options,
+            claimed.celery,
+            claimed.traceparent,
+        )
+
+    def limits(self) -> tuple[float | None, float | None]:
+        """Hard and soft time limit of this try, in seconds: the job's own, Celery's for this call, the type's."""
+        hard, soft = self._task.time_limit, self._task.soft_time_limit
+        if self.claimed.celery and '"timelimit"' in self.claimed.celery:
+            own = json.loads(self.claimed.celery).get("headers", {}).get("timelimit") or (None, None)
+            hard, soft = own[0] or hard, own[1] or soft
+        if self.claimed.options and '"timeout"' in self.claimed.options:
+            hard = self.options["timeout"] / 1000
+        if hard is not None and soft is not None and soft >= hard:
+            soft = None
+        return hard, soft
+
+    def may_share(self) -> bool:
+        """Whether it may travel to the pool with others: not if it has limits, or a history of killing its process."""
+        claimed = self.claimed
+        return claimed.stalled == 0 and '"maxStalled":0' not in claimed.options and self.limits() == (None, None)
+
+    # Its life in Celery's books.
+
+    def reserved(self) -> None:
+        """It was claimed."""
+        worker_state.task_reserved(self)
+        self.send_event(
+            "task-received", name=self.name, args=self._argsrepr, kwargs=self._kwargsrepr, retries=self.claimed.made
+        )
+
+    def accepted(self, pid: int) -> None:
+        """A pool slot has it."""
+        self.worker_pid = pid
+        self.time_start = time.time()
+        worker_state.task_accepted(self)
+        self.send_event("task-started", pid=pid)
+
+    def ended(self, *, successful: bool) -> None:
+        """It is over, or no longer ours."""
+        worker_state.task_ready(self, successful=successful)
+
+    def acknowledge(self) -> None:
+        """Nothing to do: the desk settles jobs with the store."""
+
+    def reject(self, requeue: bool = False) -> None:
+        """Nothing to do: the desk settles jobs with the store."""
+
+    def revoked_by_celery(self) -> bool:
+        """Whether ``control revoke`` has named it (or its stamps) while this worker was up."""
+        if self.id not in worker_state.revoked and not worker_state.revoked_stamps:
+            return False
+        return bool(self.revoked())
+
+    def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
+        """Tell Celery's world; the desk tells the store."""
+        self.ended(successful=False)
+        self.send_event("task-revoked", terminated=terminated, signum=signum, expired=expired)
+        signals.task_revoked.send(
+            self.task, request=self._context, terminated=terminated, signum=signum, expired=expired
+        )
+
+    def terminate(self, pool: Any, signal: Any = None) -> None:
+        """Celery's ``revoke(terminate=True)``: stop it if it runs."""
+        del pool
+        self.on_terminate(self, signal)
+
+    #: Set by the dispatcher: stops a running job.
+    on_terminate: Any = staticmethod(lambda request, signal: None)

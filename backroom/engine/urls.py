@@ -1,0 +1,18 @@
+"""Backroom's URLs in Celery's settings, and the Redis URLs behind them.
+
+``backroom://host:port/db`` is Redis over TCP. The other forms put ``backroom+`` before a URL of the job store:
+``backroom+rediss://`` (TLS), ``backroom+unix://path?db=0``, ``backroom+sentinel://host:port,host:port/service/db``.
+"""
+
+__all__ = ["celery_url", "redis_url"]
+
+
+def celery_url(url: str) -> str:
+    """The broker and result URL for Celery of a store at this Redis URL."""
+    return f"backroom+{url}"
+
+
+def redis_url(url: str) -> str:
+    """The Redis URL of a ``backroom`` URL, with or without the part before ``+`` (kombu and Celery cut it off)."""
+    url = url.removeprefix("backroom+")
+    return f"redis://{url.removeprefix('backroom://')}" if url.startswith("backroom://") else url
