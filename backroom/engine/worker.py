@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from celery import Celery, bootsteps, signals
+from celery.app.trace import build_tracer
 from celery.worker.consumer import Consumer
 from celery.worker.control import control_command
 
@@ -81,6 +82,10 @@ class DeskStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is unty
         app, pool = worker.app, running.this_pool()
         forked = bool(worker.pool.uses_semaphore)
         hub = worker.hub
+        if not forked:
+            # Pool children build their tracers themselves; in threads the consumer would, but later than the first job.
+            for name, task in app.tasks.items():
+                task.__trace__ = build_tracer(name, task, app.loader, worker.hostname, app=app)
 
         def adopt(claimed: Claimed) -> JobRequest | None:
             return self._request(app, worker, claimed)
