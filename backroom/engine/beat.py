@@ -58,7 +58,6 @@ class JobScheduler(Scheduler):  # type: ignore[misc]  # Celery is untyped
             swept = self._store.upkeep.sweep()
             if swept.stalled or swept.expired:
                 logger.info("swept: %d stalled, %d expired, %d forgotten", swept.stalled, swept.expired, swept.forgotten)
-            self._store.job_types.forget_expired()
             self._store.workers.tick(self._id)
         _, due = self._store.upkeep.promote()
         self._next_due = None if due is None else time.monotonic() + due / 1000

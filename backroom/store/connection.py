@@ -10,6 +10,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
     ConnectionError,  # noqa: A004 - the name the library gives it
+    OutOfMemoryError,
     ReadOnlyError,
     RedisError,
     ResponseError,
@@ -88,6 +89,8 @@ def store_errors() -> Iterator[None]:
     """Turns the client library's errors into `StoreUnavailable` and `StoreFull`; others are bugs and pass."""
     try:
         yield
+    except OutOfMemoryError as error:
+        raise StoreFull("The job store has reached its memory limit (maxmemory) and takes no new jobs.") from error
     except ReadOnlyError as error:
         raise StoreUnavailable(f"The job store is read-only at the moment: {error}") from error
     except AuthenticationError as error:
@@ -96,7 +99,7 @@ def store_errors() -> Iterator[None]:
         raise StoreUnavailable(f"The job store does not answer: {error}") from error
     except ResponseError as error:
         words = str(error)
-        if words.startswith("OOM") or "OOM command not allowed" in words:
+        if "OOM command not allowed" in words:  # from within a script
             raise StoreFull("The job store has reached its memory limit (maxmemory) and takes no new jobs.") from error
         if words.startswith(_AWAY) or any(f"-{word} " in words for word in _AWAY):
             raise StoreUnavailable(f"The job store is not ready: {words}") from error

@@ -22,7 +22,7 @@ __all__ = ["create_app"]
 log = structlog.get_logger("backroom.api")
 
 #: Asked every few seconds by machines, under whatever name they know: neither logged nor checked for their host.
-PROBES: Final = frozenset({"/livez", "/readyz"})
+PROBES: Final = frozenset({"/livez", "/readyz", "/metrics"})
 
 
 def create_app(settings: Settings | None = None, api_settings: ApiSettings | None = None) -> Flask:
