@@ -35,7 +35,7 @@ def test_only_the_three_doors_are_open_and_only_to_this_machine(stack: Stack) ->
 
 def test_no_process_in_any_container_is_root(stack: Stack) -> None:
     for container in stack.containers():
-        table = run("docker", "top", container["Id"], "-eo", "uid,args").decode().splitlines()[1:]
+        table = run("docker", "top", container["Id"], "-eo", "uid,pid,args").decode().splitlines()[1:]
         assert table
         owners = {line.split()[0] for line in table}
         assert "0" not in owners, f"{service_of(container)}: {table}"
