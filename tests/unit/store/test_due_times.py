@@ -1,0 +1,209 @@
+"""Delays: never early, in order, and whoever looks promotes."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backroom.model.errors import InvalidInput, NotFound, WrongState
+from backroom.model.states import State
+from tests.unit.store.hand import LONG, Worker, a_job, counts, events, eventually, order, state, submit
+
+if TYPE_CHECKING:
+    from backroom.store import Store
+
+SHARED_MS = "2099-12-31T23:59:59.999Z"
+SHARED = 4_102_444_799_999
+
+
+def pull_forward(store: Store, queue: str = "default", *, by_ms: int) -> None:
+    """Bring every due time of a queue nearer, as if that time had gone by."""
+    delayed = store.keys.state(queue, "delayed")
+    scores = store.redis.zrange(delayed, 0, -1, withscores=True)
+    store.redis.zadd(delayed, {job_id: score - by_ms * 2048 for job_id, score in scores})
+    store.redis.zadd(store.keys.single("due"), {queue: (scores[0][1] - by_ms * 2048) // 2048})
+
+
+def server_ms(store: Store) -> int:
+    seconds, micros = store.redis.time()
+    return int(seconds) * 1000 + int(micros) // 1000
+
+
+def test_a_delayed_job_is_not_started_early(store: Store, worker: Worker) -> None:
+    before = server_ms(store)
+    submit(store, delay=40)
+
+    [claimed] = eventually(lambda: worker.claim(1))
+
+    assert server_ms(store) >= before + 40
+    assert store.inspection.get(claimed.id).run_at is None
+
+
+def test_a_claim_promotes_what_is_due_without_anybody_else(store: Store, worker: Worker) -> None:
+    submit(store, delay=5)
+
+    assert eventually(lambda: worker.claim(1))
+    assert events(store) == ["added", "delayed", "waiting", "active"]
+
+
+def test_a_promotion_says_when_the_next_job_is_due(store: Store) -> None:
+    submit(store, delay=5)
+    submit(store, delay=LONG)
+
+    moved, due = eventually(store.upkeep.promote, until=lambda step: step[0])
+
+    assert moved == 1
+    assert due is not None
+    assert 0 < due <= LONG
+
+
+def test_nothing_delayed_has_no_due_time(store: Store) -> None:
+    submit(store)
+
+    assert store.upkeep.promote() == (0, None)
+
+
+def test_a_far_delay_does_not_hold_back_a_near_one(store: Store, worker: Worker) -> None:
+    submit(store, "in-a-year", delay=366 * 86_400_000)
+    submit(store, "soon", delay=5)
+
+    assert order(eventually(lambda: worker.claim(9))) == ["soon"]
+
+
+def test_waiting_time_counts_from_the_due_time(store: Store, worker: Worker) -> None:
+    job_id = submit(store, delay=20)
+    eventually(lambda: worker.claim(1))
+
+    job = store.inspection.get(job_id)
+
+    assert job.wait_ms is not None
+    assert job.started_at is not None
+    assert job.wait_ms < (job.started_at - job.created_at).total_seconds() * 1000 - 19
+
+
+def test_jobs_due_in_the_same_ms_run_in_the_order_they_came(store: Store, worker: Worker) -> None:
+    store.submission.submit([a_job(f"a{number}", runAt=SHARED_MS, jobId=f"{999 - number}") for number in range(500)])
+    for number in range(20):
+        submit(store, f"b{number}", runAt=SHARED_MS)
+    pull_forward(store, by_ms=SHARED - server_ms(store))
+
+    claimed = order(worker.claim(200)) + order(worker.claim(1000)) + order(worker.claim(1000))
+
+    assert claimed == [f"a{number}" for number in range(500)] + [f"b{number}" for number in range(20)]
+
+
+def test_ten_thousand_jobs_due_in_the_same_ms_keep_their_order_too(store: Store, worker: Worker) -> None:
+    for first in range(0, 10_000, 1000):
+        store.submission.submit([a_job(str(n), runAt=SHARED_MS) for n in range(first, first + 1000)])
+    pull_forward(store, by_ms=SHARED - server_ms(store) + 10)
+    while store.upkeep.promote()[1] == 0:
+        pass
+
+    claimed = [name for _ in range(10) for name in order(worker.claim(1000))]
+
+    assert claimed == [str(number) for number in range(10_000)]
+
+
+def test_priorities_and_lifo_hold_among_promoted_jobs(store: Store, worker: Worker) -> None:
+    for name, options in [("b", {"priority": 2}), ("a", {"priority": 1}), ("c", {}), ("d", {"lifo": True})]:
+        submit(store, name, runAt=SHARED_MS, **options)
+    pull_forward(store, by_ms=SHARED - server_ms(store))
+
+    assert order(worker.claim(9)) == ["d", "c", "a", "b"]
+
+
+def test_a_step_of_promotion_is_bounded_and_says_that_there_is_more(store: Store) -> None:
+    store.submission.submit([a_job(runAt=SHARED_MS) for _ in range(900)])
+    pull_forward(store, by_ms=SHARED - server_ms(store))
+
+    assert store.upkeep.promote() == (500, 0)
+    assert store.upkeep.promote() == (400, None)
+    assert counts(store) == {"waiting": 900}
+
+
+def test_due_jobs_of_many_queues_are_promoted(store: Store) -> None:
+    names = [f"queue-{number}" for number in range(20)]
+    store.submission.submit([a_job(queue=name, delay=1) for name in names])
+    moved = 0
+    while moved < len(names):
+        moved += store.upkeep.promote()[0]
+
+    assert all(counts(store, name) == {"waiting": 1} for name in names)
+
+
+def test_a_paused_queue_still_promotes(store: Store, worker: Worker) -> None:
+    store.queues.pause("default")
+    submit(store, delay=1)
+
+    eventually(lambda: store.upkeep.promote()[0])
+
+    assert counts(store) == {"waiting": 1}
+    assert worker.claim(1) == []
+
+
+def test_a_delayed_job_can_be_made_to_wait_at_once(store: Store, worker: Worker) -> None:
+    job_id = submit(store, delay=LONG)
+
+    store.actions.promote(job_id)
+
+    assert worker.claim_one().id == job_id
+    assert store.upkeep.promote() == (0, None)
+
+
+def test_a_delayed_job_can_be_given_another_due_time(store: Store) -> None:
+    job_id = submit(store, delay=LONG)
+
+    store.actions.reschedule(job_id, delay_ms=2 * LONG)
+
+    run_at = store.inspection.get(job_id).run_at
+    assert run_at is not None
+    assert run_at.timestamp() > time.time() + 1.9 * LONG / 1000
+    _, due = store.upkeep.promote()
+    assert due is not None
+    assert due > LONG
+
+
+def test_a_due_time_can_be_given_as_a_point_in_time(store: Store) -> None:
+    job_id = submit(store, delay=LONG)
+
+    store.actions.reschedule(job_id, run_at_ms=SHARED)
+
+    assert store.inspection.get(job_id).to_dict()["runAt"] == SHARED_MS
+
+
+def test_a_due_time_in_the_past_makes_the_job_wait(store: Store) -> None:
+    job_id = submit(store, delay=LONG)
+
+    store.actions.reschedule(job_id, run_at_ms=1)
+
+    assert state(store, job_id) is State.WAITING
+    assert store.inspection.get(job_id).run_at is None
+
+
+@pytest.mark.parametrize("times", [{}, {"run_at_ms": 1, "delay_ms": 1}])
+def test_one_way_to_say_when_is_needed(store: Store, times: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="not both"):
+        store.actions.reschedule("any", **times)
+
+
+def test_a_due_time_that_the_store_cannot_keep_is_refused(store: Store) -> None:
+    job_id = submit(store, delay=LONG)
+
+    with pytest.raises(InvalidInput) as refused:
+        store.actions.reschedule(job_id, run_at_ms=SHARED + 1)
+
+    assert refused.value.errors[0].pointer == "/runAt"
+
+
+def test_only_delayed_jobs_can_be_promoted_or_rescheduled(store: Store, worker: Worker) -> None:
+    job_id = submit(store)
+
+    with pytest.raises(WrongState, match="waiting"):
+        store.actions.promote(job_id)
+    worker.claim_one()
+    with pytest.raises(WrongState, match="active"):
+        store.actions.reschedule(job_id, delay_ms=1)
+    with pytest.raises(NotFound):
+        store.actions.promote("missing")
