@@ -1,5 +1,6 @@
 """What workers do with jobs: claim, settle, renew."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -167,8 +168,8 @@ class Execution(Part):
 
     def stage(self, job_id: str, token: str, *, name: str, data: str, celery: str, redis: Redis | None = None) -> bool:
         """Keep what the next try is given until this one is settled as a retry."""
-        new = {"name": name, "data": data, "celery": celery}
-        return bool(self._run("stage", job_id, token, pack(new), redis=redis))
+        new = json.dumps({"name": name, "data": data, "celery": celery})
+        return bool(self._run("stage", job_id, token, new, redis=redis))
 
 
 def _check_number(number: int) -> None:

@@ -97,7 +97,7 @@ end
 
 -- What the next try is given, if the last one changed it: the task of the job, too, may be another one from now on.
 local function apply_staged(held)
-  local key, new = job_key(held.id), cmsgpack.unpack(held.staged)
+  local key, new = job_key(held.id), cjson.decode(held.staged)
   redis.call('HSET', key, 'name', new.name, 'data', new.data, 'celery', new.celery)
   if new.name == held.name then return end
   local created = redis.call('ZSCORE', P .. 'by:name:' .. held.name, held.id)
