@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from backroom.model.job import MAX_USER_ID_LENGTH
 from backroom.model.names import NAME_PATTERN, check_name
 from backroom.model.options import JobOptions, parse_options
 from services.api.http.validation import Input, with_own_errors
@@ -11,7 +12,6 @@ from services.api.http.validation import Input, with_own_errors
 __all__ = ["EnqueueBody", "JobBody", "JobsBody", "Name", "Options"]
 
 MAX_BULK = 1000
-MAX_USER_ID = 256
 
 Name = Annotated[
     str,
@@ -25,7 +25,7 @@ Options = Annotated[JobOptions, BeforeValidator(with_own_errors(lambda raw: pars
 class EnqueueBody(Input):
     """The quick door: a `heavy-task` job for a user."""
 
-    user_id: Annotated[str, Field(min_length=1, max_length=MAX_USER_ID, description="Whom the job is for.")]
+    user_id: Annotated[str, Field(min_length=1, max_length=MAX_USER_ID_LENGTH, description="Whom the job is for.")]
     payload: dict[str, Any] = Field(description="What the task gets, as it is.")
     options: Options = JobOptions()
 

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 # Before anything imports prometheus_client, which decides by this where counters live. Kept over a reload (SIGHUP).
-_owns_metrics_dir = "PROMETHEUS_MULTIPROC_DIR" not in os.environ
-if _owns_metrics_dir:
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="backroom-api-metrics-")
+_OWN_FOLDER = "backroom-api-metrics-"
+if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix=_OWN_FOLDER)
 
 from prometheus_client import multiprocess  # noqa: E402 - see above
 
@@ -96,5 +96,6 @@ def child_exit(_server: object, worker: Worker) -> None:
 
 def on_exit(_server: object) -> None:
     """Leave no folder behind that nobody else made."""
-    if _owns_metrics_dir:
-        shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
+    folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+    if folder.name.startswith(_OWN_FOLDER):
+        shutil.rmtree(folder, ignore_errors=True)

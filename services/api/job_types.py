@@ -29,8 +29,11 @@ class KnownType:
 
     @classmethod
     def of(cls, job_type: JobType) -> "KnownType":
-        """The job type as published."""
-        defaults = parse_options(job_type.defaults)
+        """The job type as published. Raises `ValueError` for defaults that this version cannot read."""
+        try:
+            defaults = parse_options(job_type.defaults)
+        except InvalidInput as error:  # a defect of the worker's, or a newer version of it: not of the caller's
+            raise ValueError(f"the defaults of the job type {job_type.name!r} cannot be read: {error}") from None
         return cls(job_type.name, job_type.queue, defaults, json.dumps(job_type.schema, separators=(",", ":")))
 
     def check(self, data: object, pointer: str) -> None:
@@ -44,7 +47,8 @@ class Catalogue:
     def __init__(self, read: Callable[[], Sequence[JobType]], *, clock: Callable[[], float] = time.monotonic) -> None:
         self._read = read
         self._clock = clock
-        self._types: Mapping[str, KnownType] = {}
+        self._types: Mapping[str, JobType] = {}
+        self._ready: dict[str, KnownType] = {}
         self._read_at = float("-inf")
 
     def find(self, name: str, *, pointer: str) -> KnownType:
@@ -55,7 +59,10 @@ class Catalogue:
         """
         found = self._current().get(name) or self._refreshed().get(name)
         if found is not None:
-            return found
+            ready = self._ready.get(name)
+            if ready is None:
+                ready = self._ready[name] = KnownType.of(found)
+            return ready
         if not self._types:
             raise Problem("no-job-types", "No worker has published its job types yet: start one and try again.")
         names = sorted(self._types)
@@ -66,16 +73,17 @@ class Catalogue:
             f"no worker offers the job type {name!r}; known are: {', '.join(names[:MAX_NAMES])}{more}",
         )
 
-    def _current(self) -> Mapping[str, KnownType]:
+    def _current(self) -> Mapping[str, JobType]:
         if self._clock() - self._read_at > FRESH_SECONDS:
             return self._refreshed()
         return self._types
 
-    def _refreshed(self) -> Mapping[str, KnownType]:
+    def _refreshed(self) -> Mapping[str, JobType]:
         before, self._read_at = self._read_at, self._clock()  # the other threads go on with what there is meanwhile
         try:
-            self._types = {job_type.name: KnownType.of(job_type) for job_type in self._read()}
+            types = {job_type.name: job_type for job_type in self._read()}
         except BaseException:
             self._read_at = before
             raise
-        return self._types
+        self._types, self._ready = types, {}
+        return types

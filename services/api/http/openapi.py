@@ -154,7 +154,7 @@ def _query_parameters(query: type[BaseModel]) -> list[Schema]:
     return found
 
 
-def _inlined(schema: Any, definitions: Mapping[str, Schema]) -> Any:  # noqa: ANN401 - any part of a schema
+def _inlined(schema: Any, definitions: Mapping[str, Schema]) -> Any:
     """Queries are small: their enumerations stand where they are used. Titles say nothing the names do not."""
     if isinstance(schema, list):
         return [_inlined(part, definitions) for part in schema]

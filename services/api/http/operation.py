@@ -182,7 +182,7 @@ class Resource:
 def mount(app: Flask, backend: Backend, operation: Operation) -> None:
     """Let Flask route to an operation."""
 
-    def view(**path: str) -> Any:  # noqa: ANN401 - Flask's type of a view
+    def view(**path: str) -> Any:
         return operation.answer(backend, g.principal, path).response()
 
     app.add_url_rule(

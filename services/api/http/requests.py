@@ -65,14 +65,14 @@ def _read_body(request: Request, *, limit: int, what: str) -> bytes:
     """The body's bytes. Raises `TooLarge` above ``limit``, without keeping what is too much."""
     stream, declared = request.environ["wsgi.input"], request.content_length
     try:
-        body: bytes = b"" if declared is not None and declared > limit else stream.read(limit + 1)
-        if len(body) > limit or (declared or 0) > limit:
+        body: bytes = b"" if (declared or 0) > limit else stream.read(limit + 1)
+        too_large = len(body) > limit or (declared or 0) > limit
+        if too_large:
             _discard(stream)
-            raise TooLarge(what, limit, declared)
-    except TooLarge:
-        raise
     except Exception as error:  # noqa: BLE001 - whatever the server says of a body it cannot read, the caller sent it
         raise Problem("bad-request", f"The body cannot be read: {error}.") from None
+    if too_large:
+        raise TooLarge(what, limit, declared)
     if declared is not None and len(body) < declared:
         raise Problem("bad-request", f"The body ended after {len(body)} of the {declared} bytes it was to have.")
     return body
@@ -109,10 +109,17 @@ def read_json(request: Request, *, limit: int, what: str = "request body", optio
     if not body:
         raise Problem("bad-request", "This call needs a JSON body, and there is none.")
     _check_media_type(request)
-    try:
-        text = body.decode()
-    except UnicodeDecodeError as error:
-        raise Problem("malformed-json", f"The body is not UTF-8: {error.reason} at byte {error.start}.") from None
+    value, constants = _parsed(body)
+    if constants:
+        places = [FieldError(place, "not-json", "is not a number of JSON") for place in _places_of_nan(value)]
+        raise Problem("malformed-json", f"{constants[0]} is not JSON; use null or text.", errors=places)
+    if _SURROGATE.search(body):
+        _check_surrogates(value)
+    return value
+
+
+def _parsed(body: bytes) -> tuple[object, list[str]]:
+    """The value, and the words in it, such as ``NaN``, that JSON does not have but many writers write."""
     constants: list[str] = []
 
     def constant(word: str) -> float:
@@ -120,7 +127,9 @@ def read_json(request: Request, *, limit: int, what: str = "request body", optio
         return math.nan
 
     try:
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=constant)
+        return json.loads(body.decode(), object_pairs_hook=_object, parse_constant=constant), constants
+    except UnicodeDecodeError as error:
+        raise Problem("malformed-json", f"The body is not UTF-8: {error.reason} at byte {error.start}.") from None
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise Problem("malformed-json", f"The body is not JSON: {error.msg} ({place}).") from None
@@ -130,12 +139,6 @@ def read_json(request: Request, *, limit: int, what: str = "request body", optio
         raise InvalidInput.at("", "too-deep", "is nested too deeply") from None
     except ValueError as error:  # an integer of more digits than Python converts
         raise Problem("malformed-json", f"The body holds a number that is too long: {error}.") from None
-    if constants:
-        places = [FieldError(place, "not-json", "is not a number of JSON") for place in _places_of_nan(value)]
-        raise Problem("malformed-json", f"{constants[0]} is not JSON; use null or text.", errors=places)
-    if _SURROGATE.search(body):
-        _check_surrogates(value)
-    return value
 
 
 def _check_surrogates(value: object) -> None:

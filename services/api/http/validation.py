@@ -51,7 +51,7 @@ def with_own_errors(check: Callable[[Any], T]) -> Callable[[Any], T]:
     Its errors join those of the other fields, below the field's own place.
     """
 
-    def validator(value: Any) -> T:  # noqa: ANN401 - anything that JSON can say
+    def validator(value: Any) -> T:
         try:
             return check(value)
         except InvalidInput as error:

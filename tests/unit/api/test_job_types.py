@@ -55,6 +55,14 @@ def test_a_long_list_of_known_names_is_cut() -> None:
         Workers(*(f"type-{n:02}" for n in range(80))).catalogue().find("c", pointer="")
 
 
+def test_a_type_this_version_cannot_read_does_not_stop_the_others() -> None:
+    types = [JobType(name="newer", queue="q", defaults={"levitate": True}), JobType(name="a", queue="q")]
+    catalogue = Catalogue(lambda: types)
+    assert catalogue.find("a", pointer="").name == "a"
+    with pytest.raises(ValueError, match="levitate"):
+        catalogue.find("newer", pointer="")
+
+
 def test_no_types_at_all_is_not_the_callers_fault() -> None:
     with pytest.raises(Problem, match="No worker has published") as failure:
         Workers().catalogue().find("a", pointer="")
