@@ -109,21 +109,24 @@ def resize(image: Image.Image, data: ResizeImage, max_pixels: int) -> Image.Imag
         raise Unrecoverable(f"the result would have {size[0]} x {size[1]} pixels; the limit is {max_pixels}")
     if image.mode == "I;16":  # `convert` would cut sixteen bits of grey off at 255 instead of scaling them
         image = image.point(lambda value: value * (1 / 256)).convert("L")
-    elif image.mode not in {"RGB", "RGBA", "L", "LA"}:  # palettes and the like cannot be scaled smoothly
+    elif image.mode not in {"RGB", "RGBA", "L", "LA"} or "transparency" in image.info:
+        # Palettes and the like cannot be scaled smoothly; and a profile is for the colours before they are converted.
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+        image.info.pop("icc_profile", None)
     if data.width and data.height and data.fit == "cover":
         return ImageOps.fit(image, size, Image.Resampling.LANCZOS)
     return image.resize(size, Image.Resampling.LANCZOS)
 
 
 def encode(image: Image.Image, form: Format, quality: int) -> bytes:
-    """The image as a file, without the metadata of its source: where a photo was taken is nobody's business."""
+    """The image as a file. Of the metadata only the colour profile is kept: a photo knows where it was taken."""
     if form == "jpeg" and image.mode in {"RGBA", "LA"}:  # JPEG knows no transparency: put it on white
         ground = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(ground, image.convert("RGBA")).convert("RGB")
+    profile = image.info.get("icc_profile")
     image.info.clear()
     output = io.BytesIO()
-    image.save(output, form, **({"optimize": True} if form == "png" else {"quality": quality}))
+    image.save(output, form, icc_profile=profile, **({"optimize": True} if form == "png" else {"quality": quality}))
     return output.getvalue()
 
 

@@ -11,11 +11,11 @@ from http import HTTPStatus
 from typing import Annotated, Any
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
 
-from backroom.engine.app import current_store
 from pydantic import Field
 from requests.utils import parse_header_links
 
 from backroom import Exponential, Unrecoverable, current_job, job
+from backroom.engine.app import current_store
 from backroom.model.errors import NotFound, TooLarge
 from backroom.store import Rate
 from services.worker.support.artifacts import Artifact, ArtifactStore
@@ -26,6 +26,9 @@ from services.worker.support.rate import require_rate
 from services.worker.support.settings import JobSettings, get_job_settings
 
 log = logging.getLogger(__name__)
+
+#: No sane server's is longer; one that is cut matches nothing, and all is pulled.
+MAX_ETAG = 512
 
 FieldPath = Annotated[str, Field(pattern=r"^[^.]{1,64}(\.[^.]{1,64}){0,7}$")]
 
@@ -40,7 +43,7 @@ class Position(JobData):
     url: HttpUrl
     #: Items pulled so far.
     items: int = Field(0, ge=0)
-    etag: str | None = Field(None, max_length=512)
+    etag: str | None = Field(None, max_length=MAX_ETAG)
 
 
 class SyncApi(JobData):
@@ -59,7 +62,7 @@ class SyncApi(JobData):
     max_pages: int = Field(1000, ge=1, le=10_000)
     etag: str | None = Field(
         None,
-        max_length=512,
+        max_length=MAX_ETAG,
         pattern=r'^(W/)?"[!#-~]*"$',
         description="The etag of an earlier run: pull nothing if it still holds.",
     )
@@ -108,7 +111,7 @@ def next_url(data: SyncApi, response: Response, page: object) -> str | None:
     cursor = field_at(page, data.cursor_field)
     if cursor is None or cursor == "" or cursor is False:
         return None
-    if not isinstance(cursor, str | int):
+    if cursor is True or not isinstance(cursor, str | int):
         raise Unrecoverable(f"the cursor at {data.cursor_field!r} is neither text nor a number")
     parts = urlsplit(data.url)
     query = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] != data.cursor_param]
@@ -151,8 +154,10 @@ def assemble(artifacts: ArtifactStore, run: str, pages: int) -> Artifact:
 
 
 def lines(items: list[Any]) -> Iterator[bytes]:
-    """Items as JSON Lines."""
-    return (json.dumps(item, ensure_ascii=False, separators=(",", ":")).encode() + b"\n" for item in items)
+    """Items as JSON Lines. Half of a surrogate pair, which is no text, stays the escape that it was."""
+    for item in items:
+        text = json.dumps(item, ensure_ascii=False, separators=(",", ":"))
+        yield text.encode(errors="backslashreplace") + b"\n"
 
 
 def _result(
@@ -196,14 +201,17 @@ def sync_api(data: SyncApi) -> dict[str, Any]:
     page = parse(response)
     items = items_of(page, data.items_field)
     total = at.items + len(items)
-    etag = response.headers.get("ETag") if data.position is None else at.etag
+    etag = at.etag if data.position is not None else response.headers.get("ETag", "")[:MAX_ETAG] or None
     artifacts = ArtifactStore.from_settings()
     with unrecoverable(TooLarge):
         artifacts.write(part_name(at.run, at.page), lines(items))
     log.info("page %d: %d items, %d so far", at.page, len(items), total)
-    following = next_url(data, response, page)
-    if following is not None and at.page < data.max_pages:
-        position = Position(run=at.run, page=at.page + 1, url=following, items=total, etag=etag)
+    with unrecoverable(ValueError):  # the page leads to what is no address
+        following = next_url(data, response, page)
+        position = (
+            None if following is None else Position(run=at.run, page=at.page + 1, url=following, items=total, etag=etag)
+        )
+    if position is not None and at.page < data.max_pages:
         next_id = follow_up_id(at.run, f"page-{position.page}")
         sync_api.apply_async(
             (data.model_copy(update={"position": position}),), task_id=next_id, queue=current_job.queue
@@ -212,4 +220,4 @@ def sync_api(data: SyncApi) -> dict[str, Any]:
     with unrecoverable(NotFound, TooLarge):
         whole = assemble(artifacts, at.run, at.page)
     log.info("stored %s: %d items on %d pages", whole.name, total, at.page)
-    return _result(at, items=total, etag=etag, artifact=whole, truncated=following is not None)
+    return _result(at, items=total, etag=etag, artifact=whole, truncated=position is not None)

@@ -286,6 +286,15 @@ def test_an_address_that_jobs_may_not_call_fails_the_job_at_once(world: World) -
     assert job.error["type"].endswith("AddressRefused")
 
 
+def test_a_page_that_leads_to_no_address_fails_the_job_at_once(world: World) -> None:
+    astray = Answer(body=b"[]", headers={"Link": '<ftp://a.example/>; rel="next"'})
+    with http_server(lambda _: astray) as server:
+        job = world.board.finished(world.board.submit("sync-api", {"url": server.url}))
+    assert (job.state, job.attempts_made) == ("failed", 1)
+    assert job.error is not None
+    assert job.error["type"].endswith("Unrecoverable")
+
+
 def test_old_artifacts_are_removed(world: World) -> None:
     world.artifacts.write("kept.txt", b"1")
     result = world.board.result(world.board.submit("purge-artifacts", {}))

@@ -8,7 +8,7 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 from pydantic import ValidationError
 
 from backroom import Unrecoverable
@@ -116,6 +116,25 @@ def test_a_photo_is_turned_as_its_camera_was_held_and_tells_nothing_more(artifac
     assert image.size == (20, 40)
     assert dict(image.getexif()) == {}
     assert b"maker" not in artifacts.read(run(picture(form="JPEG", exif=exif), width=20)["artifact"])
+
+
+@pytest.mark.parametrize("form", ["jpeg", "png", "webp"])
+def test_the_colour_profile_is_kept(artifacts: ArtifactStore, form: str) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    content = picture(form="JPEG", icc_profile=profile)
+    assert stored(artifacts, run(content, width=10, format=form)).info["icc_profile"] == profile
+
+
+def test_a_profile_of_other_colours_is_not(artifacts: ArtifactStore) -> None:
+    content = picture(form="JPEG", mode="CMYK", icc_profile=b"of ink")
+    image = stored(artifacts, run(content, width=10))
+    assert (image.mode, image.info.get("icc_profile")) == ("RGB", None)
+
+
+def test_a_colour_that_stands_for_transparency_stays_transparent(artifacts: ArtifactStore) -> None:
+    content = picture(color=(255, 0, 0), transparency=(255, 0, 0))
+    pixel = stored(artifacts, run(content, width=10)).convert("RGBA").getpixel((5, 2))
+    assert pixel[3] == 0
 
 
 def test_lower_quality_makes_a_smaller_file(artifacts: ArtifactStore) -> None:

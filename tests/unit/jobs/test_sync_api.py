@@ -71,9 +71,10 @@ def test_a_cursor_replaces_the_one_before() -> None:
     ) == ("https://api.example/x?y=1&after=b")
 
 
-def test_a_cursor_that_is_none_fails_at_once() -> None:
+@pytest.mark.parametrize("cursor", [{"a": 1}, [1], 1.5, True])
+def test_a_cursor_that_is_none_fails_at_once(cursor: object) -> None:
     with pytest.raises(Unrecoverable):
-        following({"next": {"a": 1}}, cursorField="next")
+        following({"next": cursor}, cursorField="next")
 
 
 @pytest.mark.parametrize(
@@ -116,6 +117,12 @@ def test_the_pages_of_a_run_become_one_artifact(artifacts: ArtifactStore) -> Non
     whole = assemble(artifacts, "run", 3)
     assert artifacts.read(whole.name) == '{"a":"ü"}\n{"a":2}\n3\n'.encode()
     assert [artifact.name for artifact in artifacts] == [whole.name]
+
+
+def test_half_a_surrogate_pair_stays_what_it_was() -> None:
+    (line,) = lines(json.loads(r'["\ud800"]'))
+    assert line == b'"\\ud800"\n'
+    assert json.loads(line) == "\ud800"
 
 
 def test_assembling_again_after_a_crash_changes_nothing(artifacts: ArtifactStore) -> None:
