@@ -59,8 +59,11 @@ class JobScheduler(Scheduler):  # type: ignore[misc]  # Celery is untyped
             if swept.stalled or swept.expired:
                 logger.info("swept: %d stalled, %d expired, %d forgotten", swept.stalled, swept.expired, swept.forgotten)
             self._store.workers.tick(self._id)
-        _, due = self._store.upkeep.promote()
-        self._next_due = None if due is None else time.monotonic() + due / 1000
+        self._store.schedules.fire_due()
+        _, job_due = self._store.upkeep.promote()
+        slot_due = self._store.schedules.next_due_in()
+        soonest = min((due for due in (job_due, slot_due) if due is not None), default=None)
+        self._next_due = None if soonest is None else time.monotonic() + soonest / 1000
 
     def _sleep(self) -> None:
         until = self._sweep_at if self._next_due is None else min(self._sweep_at, self._next_due)

@@ -35,6 +35,8 @@ class JobTask(Task):  # type: ignore[misc]  # Celery is untyped
     abstract = True
     #: Its one argument is the data of the job.
     takes_data = True
+    #: Where its jobs go unless the caller names a queue. (Celery warns of a task attribute called ``queue``.)
+    job_queue = DEFAULT_QUEUE
     #: The defaults of its jobs.
     job_options = JobOptions()
     #: A backoff that JSON cannot say: a callable.
@@ -50,6 +52,8 @@ class JobTask(Task):  # type: ignore[misc]  # Celery is untyped
         """
         if kwargs or not isinstance(args, tuple | list) or len(args) != 1:
             raise TypeError(f"{self.name} takes exactly one argument, its data: {self.name}.delay(data) with a mapping or model")
+        if not options.keys() & {"queue", "routing_key", "exchange"}:
+            options["queue"] = self.job_queue
         return super().apply_async((plain_data(self.adapter, args[0]),), None, *positional, **options)
 
 
@@ -124,7 +128,7 @@ def job(
         return shared_task(
             name=name,
             base=JobTask,
-            queue=queue,
+            job_queue=queue,
             job_options=options,
             custom_backoff=staticmethod(custom) if custom else None,
             adapter=adapter,
@@ -219,7 +223,7 @@ def job_types_of(app: Celery) -> list[JobType]:
             found.append(
                 JobType(
                     name=name,
-                    queue=task.queue or DEFAULT_QUEUE,
+                    queue=task.job_queue,
                     description=task.description,
                     schema=schema,
                     defaults=task.job_options.to_dict(),

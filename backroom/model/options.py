@@ -6,21 +6,18 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     AfterValidator,
     AwareDatetime,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     Tag,
     ValidationError,
     model_validator,
 )
-from pydantic.alias_generators import to_camel
 
 from backroom.model import backoff as rules
 from backroom.model.errors import FieldError, InvalidInput
 from backroom.model.names import NAME_PATTERN, check_name
-from backroom.model.validation import field_errors
+from backroom.model.validation import CamelModel, field_errors
 
 __all__ = [
     "DAY_MS",
@@ -35,6 +32,7 @@ __all__ = [
     "Retention",
     "check_run_at",
     "parse_options",
+    "rfc3339",
 ]
 
 DAY_MS = 86_400_000
@@ -51,7 +49,7 @@ Milliseconds = Annotated[int, Field(strict=True, ge=0, le=MAX_DURATION_MS)]
 PositiveMilliseconds = Annotated[int, Field(strict=True, ge=1, le=MAX_DURATION_MS)]
 
 
-def _rfc3339(value: object) -> object:
+def rfc3339(value: object) -> object:
     """Only text: a number would be read as Unix seconds or milliseconds, by its size."""
     if isinstance(value, str | datetime):
         return value
@@ -79,11 +77,7 @@ JobTag = Annotated[str, Field(strict=True, min_length=1, max_length=128), AfterV
 JobId = Annotated[str, Field(strict=True, json_schema_extra={"pattern": NAME_PATTERN}), AfterValidator(_name)]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
-
-
-class BackoffOption(_Model):
+class BackoffOption(CamelModel):
     """How long to wait before a retry: ``fixed``, or ``exponential`` = delay * 2^(n-1) after the n-th try."""
 
     type: Literal["fixed", "exponential"]
@@ -96,7 +90,7 @@ class BackoffOption(_Model):
         return kind(min(self.delay / 1000, rules.MAX_BACKOFF_SECONDS), jitter=self.jitter)
 
 
-class Retention(_Model):
+class Retention(CamelModel):
     """How many finished jobs stay: younger than ``age`` seconds, and of those the newest ``count``."""
 
     age: Annotated[int, Field(strict=True, ge=0, le=MAX_DURATION_MS // 1000)] | None = None
@@ -144,7 +138,7 @@ Keep = Annotated[
 ]
 
 
-class JobOptions(_Model):
+class JobOptions(CamelModel):
     """What a caller may ask of one job. What is left out falls to the job type's default, then to ours."""
 
     job_id: JobId | None = None
@@ -153,7 +147,7 @@ class JobOptions(_Model):
         Annotated[BackoffOption, BeforeValidator(_backoff, json_schema_input_type=Milliseconds | BackoffOption)] | None
     ) = None
     delay: Milliseconds | None = None
-    run_at: Annotated[AwareDatetime, BeforeValidator(_rfc3339)] | None = None
+    run_at: Annotated[AwareDatetime, BeforeValidator(rfc3339)] | None = None
     priority: Annotated[int, Field(strict=True, ge=0, le=MAX_PRIORITY)] | None = None
     lifo: Annotated[bool, Field(strict=True)] | None = None
     timeout: PositiveMilliseconds | None = None

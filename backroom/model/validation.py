@@ -2,15 +2,22 @@
 
 from collections.abc import Collection, Iterable
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.alias_generators import to_camel
 
 from backroom.model.errors import FieldError
 
-__all__ = ["field_errors", "pointer"]
+__all__ = ["CamelModel", "field_errors", "pointer"]
 
 #: Pydantic's words for what ours call otherwise.
 _CODES = {"missing": "required", "extra_forbidden": "unknown-field"}
 _MESSAGES = {"missing": "is required", "extra_forbidden": "is not a known field"}
+
+
+class CamelModel(BaseModel):
+    """A frozen model in JSON's words: camelCase, and a field that is not known is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
 
 
 def pointer(parts: Iterable[str | int]) -> str:

@@ -13,6 +13,7 @@ from backroom.store.keys import Keys
 from backroom.store.listing import Listing
 from backroom.store.metrics import Metrics
 from backroom.store.queues import Queues
+from backroom.store.schedules import Schedules
 from backroom.store.scripts import ScriptRunner
 from backroom.store.submission import Submission
 from backroom.store.upkeep import Upkeep
@@ -50,6 +51,7 @@ class Store:
         self.actions = Actions(*parts)
         self.queues = Queues(*parts)
         self.job_types = JobTypes(*parts)
+        self.schedules = Schedules(*parts)
         self.workers = Workers(*parts)
         self.metrics = Metrics(*parts)
         self.events = Events(*parts)

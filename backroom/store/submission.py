@@ -10,7 +10,7 @@ from backroom.model.states import State
 from backroom.store.part import Part
 from backroom.store.scripts import pack
 
-__all__ = ["MAX_SUBMITTED_AT_ONCE", "Submission"]
+__all__ = ["MAX_SUBMITTED_AT_ONCE", "Submission", "record_of"]
 
 #: Bounds the time that one call holds Redis.
 MAX_SUBMITTED_AT_ONCE = 1000
@@ -25,7 +25,8 @@ def _keep(wish: Keep | None) -> str | None:
     return f"{'' if wish.age is None else wish.age}:{'' if wish.count is None else wish.count}"
 
 
-def _record(job: NewJob) -> dict[str, Any]:
+def record_of(job: NewJob) -> dict[str, Any]:
+    """The job as `scripts/submit.lua` takes it."""
     options = job.options
     record: dict[str, Any] = {"id": job.id, "name": job.name, "queue": job.queue, "data": job.data}
     given = options.model_fields_set
@@ -65,7 +66,7 @@ class Submission(Part):
         """
         if not 1 <= len(jobs) <= MAX_SUBMITTED_AT_ONCE:
             raise ValueError(f"submit takes 1 to {MAX_SUBMITTED_AT_ONCE} jobs at once, not {len(jobs)}")
-        answer = self._run("submit", pack([_record(job) for job in jobs]))
+        answer = self._run("submit", pack([record_of(job) for job in jobs]))
         if answer[0] == "full":
             raise QueueFull(answer[1], int(answer[2]))
         submitted = []

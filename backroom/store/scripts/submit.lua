@@ -1,6 +1,6 @@
 #!lua
 -- Stores jobs, all or none.
---@include context events metrics queues removal finish moves
+--@include context events metrics queues removal finish moves storing
 -- KEYS[1] key prefix
 -- ARGV[1] settings, see context
 --     [2] jobs, MessagePack array, at most 1000, of {id, name, queue, data, priority?, lifo?, delay? ms, runAt? ms, attempts?,
@@ -10,11 +10,11 @@
 local jobs, answers = cmsgpack.unpack(ARGV[2]), {'ok'}
 
 -- A queue with a maximum length takes all or none.
-local coming, stored = {}, {} -- queue -> how many new jobs; id -> its state (an id may come twice in one call)
+local stored = {} -- id -> its state (an id may come twice in one call)
 for _, job in ipairs(jobs) do
   if stored[job.id] == nil then
     stored[job.id] = redis.call('HGET', job_key(job.id), 'state')
-    if not stored[job.id] then coming[job.queue] = (coming[job.queue] or 0) + 1 end
+    if not stored[job.id] then note_coming(job.queue) end
   end
 end
 for queue, more in pairs(coming) do
@@ -26,74 +26,13 @@ for queue, more in pairs(coming) do
 end
 for queue in pairs(coming) do know_queue(queue) end
 
--- Sorted sets are written once each, at the end.
-local additions = {}
-local function add_to(key, score, id)
-  local pairs_of = additions[key]
-  if not pairs_of then pairs_of = {} additions[key] = pairs_of end
-  pairs_of[#pairs_of + 1] = score
-  pairs_of[#pairs_of + 1] = id
-end
-
-local places = {} -- queue -> the next place of this call
-local function waiting_score(job)
-  local queue, place = job.queue, nil
-  if job.lifo then
-    place = next_lifo_place(queue)
-  else
-    place = places[queue] or next_places(queue, coming[queue])
-    places[queue] = place + 1
-  end
-  return (job.priority or 0) * PRIORITY_STEP + place
-end
-
-local OPTIONAL = {'lifo', 'attempts', 'maxStalled', 'keepC', 'keepF', 'options', 'user', 'trace', 'celery'}
-
-local function store(job, place)
-  local id, queue, name = job.id, job.queue, job.name
-  local record = {'name', name, 'queue', queue, 'data', job.data, 'created', now}
-  local function add(field, value)
-    record[#record + 1] = field
-    record[#record + 1] = value
-  end
-  if job.priority and job.priority ~= 0 then add('priority', job.priority) end
-  for _, field in ipairs(OPTIONAL) do
-    local value = job[field]
-    if value ~= nil then add(field, value == true and 1 or value) end
-  end
-  if job.tags then add('tags', cjson.encode(job.tags)) end
-  local created = micros + place
-  add_to(P .. 'by:queue:' .. queue, created, id)
-  add_to(P .. 'by:name:' .. name, created, id)
-  if job.user then add_to(P .. 'by:user:' .. job.user, created, id) end
-  for _, tag in ipairs(job.tags or {}) do add_to(P .. 'by:tag:' .. tag, created, id) end
-  event('added', id, queue, name)
-  count('submitted', queue, name)
-  rate(queue, 'submitted')
-  local due = job.runAt or (job.delay and job.delay > 0 and now + job.delay)
-  if due and due > now then
-    if job.ttl then add('ttl', job.ttl) end
-    redis.call('HSET', job_key(id), unpack(record))
-    to_delayed(id, queue, name, due, 'delayed')
-    return 'delayed'
-  end
-  add('state', 'waiting')
-  add('ready', now)
-  redis.call('HSET', job_key(id), unpack(record))
-  add_to(state_key(queue, 'waiting'), waiting_score(job), id)
-  event('waiting', id, queue, name)
-  note_change(queue)
-  if job.ttl then start_ttl(id, queue, job.ttl, now) end
-  return 'waiting'
-end
-
 for place, job in ipairs(jobs) do
   local state = stored[job.id]
   if state then event('duplicated', job.id, job.queue, job.name) else stored[job.id] = store(job, place - 1) end
   answers[#answers + 1] = state or stored[job.id]
   answers[#answers + 1] = state and 1 or 0
 end
-for key, pairs_of in pairs(additions) do redis.call('ZADD', key, unpack(pairs_of)) end
+write_additions()
 settle_queues()
 write_metrics()
 return answers
