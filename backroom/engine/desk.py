@@ -15,7 +15,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 from redis import Redis
@@ -25,6 +25,7 @@ from backroom.engine.request import JobRequest
 from backroom.engine.running import Finished
 from backroom.model.errors import StoreUnavailable
 from backroom.model.job_types import JobType
+from backroom.model.schedule import ScheduleSpec
 from backroom.settings import Settings
 from backroom.store import Store, WorkerView, connect
 from backroom.store.connection import store_errors
@@ -64,12 +65,13 @@ class Desk:
         hand_on: Callable[[Sequence[JobRequest]], None],
         served: Callable[[], Served],
         job_types: Sequence[JobType],
+        schedules: Mapping[str, ScheduleSpec],
         view: Callable[[], WorkerView],
     ) -> None:
         self._worker, self._url, self._settings = worker, url, settings
         self._dispatcher, self._served, self._view = dispatcher, served, view
         self._adopt, self._hand_on = adopt, hand_on
-        self._job_types = list(job_types)
+        self._job_types, self._schedules = list(job_types), dict(schedules)
         self._store = Store(connect(url, timeout=settings.redis_timeout_seconds), settings=settings)
         self._lease_ms = int(settings.lease_seconds * 1000)
         self._tokens = f"{worker}.{secrets.token_hex(4)}"
@@ -309,6 +311,7 @@ class _Pulse(threading.Thread):
         self._beat_seconds = min(self._period, 3.0)
         self._pubsub = desk.store.redis.pubsub(ignore_subscribe_messages=True)
         self._subscribed = False
+        self._schedules_published = False
 
     def run(self) -> None:
         """Until the worker ends."""
@@ -350,6 +353,10 @@ class _Pulse(threading.Thread):
         if view.state == "running":
             types = desk._job_types  # noqa: SLF001 - the pulse is a part of the desk
             desk.store.job_types.publish(view.id, types, ttl_seconds=self._settings.job_type_ttl_seconds)
+            if not self._schedules_published:
+                schedules = desk._schedules  # noqa: SLF001 - the pulse is a part of the desk
+                desk.store.schedules.put_code(schedules, [each.name for each in types])
+                self._schedules_published = True
 
     def _renew(self) -> None:
         desk = self._desk

@@ -21,9 +21,10 @@ from backroom.model.job import DEFAULT_QUEUE
 from backroom.model.job_types import JobType
 from backroom.model.names import check_name
 from backroom.model.options import JobOptions, parse_options
+from backroom.model.schedule import ScheduleSpec, parse_schedule
 from backroom.model.validation import field_errors
 
-__all__ = ["JobTask", "job", "job_types_of"]
+__all__ = ["JobTask", "job", "job_types_of", "schedules_of"]
 
 Seconds = float | timedelta
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -41,6 +42,8 @@ class JobTask(Task):  # type: ignore[misc]  # Celery is untyped
     job_options = JobOptions()
     #: A backoff that JSON cannot say: a callable.
     custom_backoff: CustomBackoff | None = None
+    #: When it makes a job by itself.
+    schedule: ScheduleSpec | None = None
     #: Checks the data, or None where anything goes.
     adapter: TypeAdapter[Any] | None = None
     description = ""
@@ -86,6 +89,7 @@ def job(
     max_stalled: int | None = None,
     remove_on_complete: bool | int | Mapping[str, int] | None = None,
     remove_on_fail: bool | int | Mapping[str, int] | None = None,
+    schedule: str | Seconds | Mapping[str, Any] | None = None,
 ) -> Callable[[Function], Any]:
     """Make a function of one argument, the data, a job type. Durations are **seconds** or `timedelta`.
 
@@ -100,6 +104,9 @@ def job(
     :param max_stalled: how often its process may die before it fails (default 1).
     :param remove_on_complete: True: keep nothing; False: keep all; N: the newest N; ``{"age": seconds, "count": n}``.
     :param remove_on_fail: the same for jobs that fail, are cancelled or expire.
+    :param schedule: makes a job by itself, with empty data: a cron pattern, a duration, or what ``PUT /v1/schedules``
+        takes without its ``job``, such as ``{"pattern": "0 3 * * *", "tz": "Europe/Berlin", "misfire": "skip"}``. Its key is
+        ``code:<name>``; it can be paused, but only edited here.
     :raises InvalidInput: for options out of range.
 
     A job's own options win over these. If the argument is annotated with a pydantic model (or another type pydantic can
@@ -123,6 +130,8 @@ def job(
     current.set_options(name, options)
     custom = backoff if callable(backoff) and not isinstance(backoff, Backoff) else None
 
+    spec = None if schedule is None else _schedule(name, queue, schedule)
+
     def decorate(function: Function) -> Any:
         adapter = _adapter_of(function)
         return shared_task(
@@ -133,6 +142,7 @@ def job(
             custom_backoff=staticmethod(custom) if custom else None,
             adapter=adapter,
             description=inspect.getdoc(function) or "",
+            schedule=spec,
             time_limit=None if timeout is None else seconds_of(timeout),
             soft_time_limit=None if soft_timeout is None else seconds_of(soft_timeout),
         )(_runner(name, queue, function, adapter, backoff))
@@ -146,6 +156,16 @@ def _milliseconds(duration: Seconds | None) -> int | None:
 
 def _retention(wish: bool | int | Mapping[str, int] | None) -> Any:
     return dict(wish) if isinstance(wish, Mapping) else wish
+
+
+def _schedule(name: str, queue: str, schedule: str | Seconds | Mapping[str, Any]) -> ScheduleSpec:
+    if isinstance(schedule, str):
+        raw: dict[str, Any] = {"pattern": schedule}
+    elif isinstance(schedule, Mapping):
+        raw = dict(schedule)
+    else:
+        raw = {"every": _milliseconds(schedule)}
+    return parse_schedule({**raw, "job": {"name": name, "data": {}, "queue": queue}})
 
 
 def _adapter_of(function: Callable[..., Any]) -> TypeAdapter[Any] | None:
@@ -234,3 +254,9 @@ def job_types_of(app: Celery) -> list[JobType]:
             found.append(JobType(name=name, queue=queue, description=inspect.getdoc(task.run) or ""))
     return found
 
+
+def schedules_of(app: Celery) -> dict[str, ScheduleSpec]:
+    """The schedules that the code of ``app`` defines, by job type."""
+    return {
+        name: task.schedule for name, task in app.tasks.items() if isinstance(task, JobTask) and task.schedule is not None
+    }

@@ -22,7 +22,7 @@ from backroom.engine.current import LogCapture
 from backroom.engine.desk import Desk, jobs_of
 from backroom.engine.dispatch import Dispatcher
 from backroom.engine.errors import plain_error
-from backroom.engine.jobs import job_types_of
+from backroom.engine.jobs import job_types_of, schedules_of
 from backroom.engine.request import JobRequest
 from backroom.engine.urls import redis_url
 from backroom.settings import get_settings
@@ -112,6 +112,7 @@ class DeskStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is unty
             hand_on=hand_on,
             served=self._served,
             job_types=job_types_of(app),
+            schedules=schedules_of(app),
             view=lambda: self._view(worker, dispatcher),
         )
         self._desk, self._dispatcher = desk, dispatcher

@@ -1,7 +1,7 @@
 """Schedules in Redis: kept, listed, and fired exactly once a slot however many schedulers run."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
@@ -95,6 +95,22 @@ class Schedules(Part):
                 anchor,
             )
         )
+
+    def put_code(self, specs: Mapping[str, ScheduleSpec], offered: Iterable[str]) -> None:
+        """Bring the schedules of code in line with a worker's code: ``specs`` by job type, of the types it has ``offered``.
+
+        One that people have paused stays paused; one that its job type no longer has is removed.
+        """
+        for name, wanted in specs.items():
+            before = self._read(CODE_PREFIX + name)
+            spec = wanted
+            if before is not None and before["paused"] == "1":
+                spec = wanted.model_copy(update={"paused": True})
+            if before is None or _spec(before) != spec:
+                self.put(CODE_PREFIX + name, spec)
+        for name in offered:
+            if name not in specs:
+                self._run("remove_schedule", CODE_PREFIX + name)
 
     def get(self, key: str) -> ScheduleView:
         """One schedule. Raises `NotFound`."""
