@@ -144,9 +144,10 @@ def _welcome(plan: Plan) -> str:
     address = f"http://{HOST}:{plan.run.port}"
     key = plan.settings.api_keys or plan.settings.api_keys_file
     bearer = " -H 'Authorization: Bearer YOUR-KEY'" if key else ""
+    jobs = plan.data_dir if plan.server else _public(plan.redis_url)
     return f"""\
 Backroom is up: {address}
-  {plan.run.workers} workers, {plan.run.jobs_at_once} jobs at once in each; the jobs are in {_public(plan.redis_url)}
+Workers: {plan.run.workers}, each with {plan.run.jobs_at_once} at once. The jobs are in {jobs}
 
 Post a job, and read its result under the id in the answer:
   curl -s {address}/jobs/enqueue{bearer} -H 'Content-Type: application/json' -d '{{"userId": "u1", "payload": {{}}}}'

@@ -16,6 +16,7 @@ __all__ = ["ROOT", "STORE_NAME", "embedded_store", "services", "store_program"]
 ROOT: Final = Path(__file__).resolve().parents[2]
 """The folder that holds the packages ``backroom`` and ``services``."""
 STORE_NAME: Final = "valkey"
+_CELERY: Final = ("celery", "--quiet")  # without its banner, which would be on the terminal once a process
 
 
 def embedded_store(data_dir: Path) -> EmbeddedServer:
@@ -64,10 +65,10 @@ def services(settings: RunSettings, data_dir: Path, redis_url: str, *, embedded:
     run = "" if embedded else f"-{settings.port}"
     queues = ["-Q", settings.worker_queues] if settings.worker_queues else []
     for number in range(1, settings.workers + 1):
-        celery = ["celery", "-A", "services.worker.app", "worker", "--hostname", f"worker-{number}{run}@%h"]
+        celery = [*_CELERY, "-A", "services.worker.app", "worker", "--hostname", f"worker-{number}{run}@%h"]
         pool = ["--pool", settings.worker_pool, "--concurrency", str(settings.jobs_at_once)]
         programs.append(program(f"worker-{number}", *celery, *pool, *queues))
-    programs.append(program("scheduler", "celery", "-A", "services.scheduler.app", "beat"))
+    programs.append(program("scheduler", *_CELERY, "-A", "services.scheduler.app", "beat"))
     return programs
 
 

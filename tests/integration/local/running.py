@@ -114,6 +114,18 @@ class Run:
                 assert time.monotonic() < deadline, self.printed
                 time.sleep(0.2)
 
+    def wait_until_started(self, job_id: str, within: float = 30) -> None:
+        deadline = time.monotonic() + within
+        while self.job(job_id)["state"] != "active":
+            assert time.monotonic() < deadline, self.job(job_id)
+            time.sleep(0.05)
+
+    def job(self, job_id: str) -> Mapping[str, object]:
+        answer = requests.get(f"{self.url}/v1/jobs/{job_id}", timeout=10)
+        assert answer.status_code == 200, answer.text
+        job: Mapping[str, object] = answer.json()
+        return job
+
     def finished(self, job_id: str, within: float = 60) -> Mapping[str, object]:
         """Wait until the job has finished, and return it."""
         answer = requests.get(
