@@ -1,21 +1,18 @@
 """Pages of jobs: exact under concurrent writes, because a cursor is a place in an order and not a count."""
 
-import base64
-import heapq
 import json
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import NamedTuple
 
 from backroom.model.errors import InvalidInput
 from backroom.model.job import INTERNAL_QUEUE, Job
 from backroom.model.states import State
 from backroom.store.connection import store_errors
 from backroom.store.part import Part
-from backroom.store.records import job_from_record
+from backroom.store.positions import ANYWHERE, CHUNK, Bounds, Position, Walk, decode_cursor, encode_cursor
+from backroom.store.records import from_ms, job_from_record
 from backroom.store.situations import read_situations
 
 __all__ = ["SORTS", "JobQuery", "Listing", "Page"]
@@ -29,9 +26,10 @@ _FITTING = {
 }
 #: A page looks at no more candidates than this; then it ends early, with a cursor to go on.
 _LOOKED_AT = 10_000
-_CHUNK = 200
 #: Up to this many jobs of the wanted states are sorted in memory instead of walking the index of all jobs.
 _SORTED_IN_MEMORY = 5000
+#: The fields of a job that filters look at: small ones, so that looking at many candidates is cheap.
+_FILTERED = ("state", "queue", "name", "created", "user", "tags", "error")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,45 +62,15 @@ class Page:
     next: str | None
 
 
-class _Position(NamedTuple):
-    score: float
-    id: str
-
-
-#: ``(low, high, offset) -> positions`` between two scores, both inclusive, at most `_CHUNK`, in the order of the walk.
-_Reader = Callable[[float, float, int], list[_Position]]
-
-
-def _stream(
-    read: _Reader, bounds: tuple[float, float], after: _Position | None, *, descending: bool
-) -> Iterator[_Position]:
-    """All positions between ``bounds`` that lie behind ``after``, in order."""
-    low, high = bounds
-    while True:
-        if after and descending:
-            high = min(high, after.score)
-        elif after:
-            low = max(low, after.score)
-        offset, last = 0, after
-        while True:
-            chunk = read(low, high, offset)
-            offset += len(chunk)
-            for position in chunk:
-                if after is None or (position < after if descending else position > after):
-                    last = position
-                    yield position
-            if len(chunk) < _CHUNK:
-                return
-            if last != after:  # move the bound along, so that offsets stay small and nothing shifts under them
-                after = last
-                break
-
-
 class Listing(Part):
     """Pages of jobs."""
 
     def page(self, query: JobQuery) -> Page:
-        """A page of jobs. Raises `InvalidInput` for a sort that does not fit and for a cursor that is none of ours."""
+        """A page of jobs. Raises `InvalidInput` for a sort that does not fit and for a cursor that is none of ours.
+
+        A page may hold fewer jobs than its limit, or none, and still have a next one: it looks at a bounded number of
+        candidates.
+        """
         if query.sort not in SORTS:
             raise InvalidInput.at("/sort", "invalid-sort", f"must be one of {', '.join(SORTS)}")
         by = query.sort.removeprefix("-")
@@ -110,59 +78,28 @@ class Listing(Part):
         if fitting and not (query.states and fitting.issuperset(query.states)):
             needed = " or ".join(sorted(fitting))
             raise InvalidInput.at("/sort", "invalid-sort", f"{query.sort} needs a state filter of {needed}")
-        after = _decode_cursor(query)
+        after = None if query.cursor is None else decode_cursor(query.sort, query.cursor)
         with store_errors():
-            return self._fill(query, self._walk(query, by, after))
+            return self._fill(query, iter(self._candidates(query, by, after)))
 
-    def _walk(self, query: JobQuery, by: str, after: _Position | None) -> Iterator[_Position]:
+    def _candidates(self, query: JobQuery, by: str, after: Position | None) -> Iterable[Position]:
         """The candidates behind ``after``, in order, from the most telling index."""
-        queues = list(query.queues) or [
+        descending = query.sort.startswith("-")
+        queues = list(dict.fromkeys(query.queues)) or [
             name for name in self._redis.zrange(self._keys.single("queues"), 0, -1) if name != INTERNAL_QUEUE
         ]
         states = list(dict.fromkeys(query.states))
-        descending = query.sort.startswith("-")
+        in_states = [self._keys.state(queue, state) for queue in queues for state in states]
         if by != "createdAt":
-            keys = [self._keys.state(queue, state) for queue in queues for state in states]
-            return self._merge(keys, (float("-inf"), float("inf")), after, descending=descending)
-        low = _micros(query.from_) if query.from_ else float("-inf")
-        high = _micros(query.to) - 1 if query.to else float("inf")
+            return Walk(self._redis, in_states, ANYWHERE, after, descending)
         if states and (few := self._sorted(queues, states, descending=descending)) is not None:
-            return (
-                position
-                for position in few
-                if low <= position.score <= high
-                and (after is None or (position < after if descending else position > after))
-            )
-        for kind, values in (("user", query.user_ids), ("tag", query.tags), ("name", query.names), ("queue", queues)):
-            if values:
-                keys = [self._keys.index(kind, value) for value in dict.fromkeys(values)]
-                return self._merge(keys, (low, high), after, descending=descending)
-        return iter(())
+            return few if after is None else (each for each in few if (each < after if descending else each > after))
+        kinds = (("user", query.user_ids), ("tag", query.tags), ("name", query.names), ("queue", queues))
+        kind, values = next(((kind, values) for kind, values in kinds if values), ("queue", []))
+        indexes = [self._keys.index(kind, value) for value in dict.fromkeys(values)]
+        return Walk(self._redis, indexes, _created_between(query), after, descending)
 
-    def _merge(
-        self, keys: Iterable[str], bounds: tuple[float, float], after: _Position | None, *, descending: bool
-    ) -> Iterator[_Position]:
-        streams = [
-            _stream(self._reader(key, descending=descending), bounds, after, descending=descending) for key in keys
-        ]
-        previous = None
-        for position in heapq.merge(*streams, reverse=descending):
-            if position != previous:  # a job with two of the wanted tags is in two of the sets
-                yield position
-            previous = position
-
-    def _reader(self, key: str, *, descending: bool) -> _Reader:
-        def read(low: float, high: float, offset: int) -> list[_Position]:
-            first, last = (high, low) if descending else (low, high)
-            rows = self._redis.execute_command(
-                "ZRANGE", key, _bound(first), _bound(last), "BYSCORE", *(["REV"] if descending else []),
-                "LIMIT", offset, _CHUNK, "WITHSCORES",
-            )  # fmt: skip
-            return [_Position(float(score), member) for member, score in _pairs(rows)]
-
-        return read
-
-    def _sorted(self, queues: Sequence[str], states: Sequence[State], *, descending: bool) -> list[_Position] | None:
+    def _sorted(self, queues: Sequence[str], states: Sequence[State], *, descending: bool) -> list[Position] | None:
         """All jobs of these states by creation, or None when they are too many to sort in memory."""
         places = [(queue, self._keys.state(queue, state)) for queue in queues for state in states]
         pipeline = self._redis.pipeline(transaction=False)
@@ -170,95 +107,98 @@ class Listing(Part):
             pipeline.zcard(key)
         if sum(pipeline.execute()) > _SORTED_IN_MEMORY:
             return None
-        pipeline = self._redis.pipeline(transaction=False)
         for _, key in places:
             pipeline.zrange(key, 0, _SORTED_IN_MEMORY)
-        found = []
-        for (queue, _), ids in zip(places, pipeline.execute(), strict=True):
-            if ids:
-                scores = self._redis.zmscore(self._keys.index("queue", queue), ids)
-                found += [
-                    _Position(float(score), id_) for score, id_ in zip(scores, ids, strict=True) if score is not None
-                ]
+        held = [(queue, ids) for (queue, _), ids in zip(places, pipeline.execute(), strict=True) if ids]
+        for queue, ids in held:
+            pipeline.zmscore(self._keys.index("queue", queue), ids)
+        found = {
+            Position(float(score), job_id)
+            for (_, ids), scores in zip(held, pipeline.execute(), strict=True)
+            for score, job_id in zip(scores, ids, strict=True)
+            if score is not None
+        }
         return sorted(found, reverse=descending)
 
-    def _fill(self, query: JobQuery, walk: Iterator[_Position]) -> Page:
-        """Load candidates and keep those that match, until the page is full or enough were looked at."""
-        kept: list[tuple[_Position, Job]] = []
-        looked_at, last = 0, None
+    def _fill(self, query: JobQuery, candidates: Iterator[Position]) -> Page:
+        """Look at candidates and keep those that match, until the page is full or enough were looked at."""
+        kept: list[Position] = []
+        looked_at, size, last = 0, min(CHUNK, query.limit + 1), None
         while len(kept) <= query.limit and looked_at < _LOOKED_AT:
-            chunk = list(islice(walk, min(_CHUNK, query.limit + 1)))
+            chunk = list(islice(candidates, size))
             if not chunk:
                 last = None
                 break
-            looked_at, last = looked_at + len(chunk), chunk[-1]
-            kept += [(position, job) for position, job in self._load(chunk) if _matches(query, job)]
+            looked_at, size, last = looked_at + len(chunk), CHUNK, chunk[-1]
+            kept += self._matching(query, chunk)
         if len(kept) > query.limit:
-            return Page([job for _, job in kept[: query.limit]], _encode_cursor(query, kept[query.limit - 1][0]))
-        return Page([job for _, job in kept], _encode_cursor(query, last) if last else None)
+            last = kept[query.limit - 1]
+        return Page(self._load(query, kept[: query.limit]), encode_cursor(query.sort, last) if last else None)
 
-    def _load(self, positions: Sequence[_Position]) -> list[tuple[_Position, Job]]:
+    def _matching(self, query: JobQuery, candidates: Sequence[Position]) -> list[Position]:
+        pipeline = self._redis.pipeline(transaction=False)
+        for candidate in candidates:
+            pipeline.hmget(self._keys.job(candidate.id), _FILTERED)
+        rows = [dict(zip(_FILTERED, values, strict=True)) for values in pipeline.execute()]
+        return [
+            candidate
+            for candidate, row in zip(candidates, rows, strict=True)
+            if row["state"] and _matches(query, candidate.id, row)
+        ]
+
+    def _load(self, query: JobQuery, positions: Sequence[Position]) -> list[Job]:
+        """The jobs, but for those that were removed or have left the wanted states this moment."""
         pipeline = self._redis.pipeline(transaction=False)
         for position in positions:
             pipeline.hgetall(self._keys.job(position.id))
-        found = [(position, record) for position, record in zip(positions, pipeline.execute(), strict=True) if record]
+        found = [
+            (position.id, record)
+            for position, record in zip(positions, pipeline.execute(), strict=True)
+            if record and (not query.states or record["state"] in query.states)
+        ]
         waiting = [record["queue"] for _, record in found if record["state"] == State.WAITING]
         situations = read_situations(self._redis, self._keys, waiting) if waiting else {}
-        return [(p, job_from_record(p.id, record, situations.get(record["queue"]))) for p, record in found]
+        return [job_from_record(job_id, record, situations.get(record["queue"])) for job_id, record in found]
 
 
-def _matches(query: JobQuery, job: Job) -> bool:
-    """Every filter, whatever index the candidate came from."""
-    created = job.created_at
-    user_id = job.data.get("userId") if isinstance(job.data, dict) else None
-    return (
-        (not query.queues or job.queue in query.queues)
-        and (bool(query.queues) or job.queue != INTERNAL_QUEUE)
-        and (not query.states or job.state in query.states)
-        and (not query.names or job.name in query.names)
-        and (not query.tags or any(tag in job.tags for tag in query.tags))
-        and (not query.user_ids or user_id in query.user_ids)
-        and (query.from_ is None or created >= query.from_)
-        and (query.to is None or created < query.to)
-        and (query.q is None or _found(query.q, job))
-    )
-
-
-def _found(q: str, job: Job) -> bool:
-    if q == job.id:
-        return True
-    error = f"{job.error['type']} {job.error['message']}" if job.error else ""
-    text = " ".join([job.name, *job.tags, error]).casefold()
-    return all(word in text for word in q.casefold().split())
+def _created_between(query: JobQuery) -> Bounds:
+    """The bounds on the time of creation as scores of the indexes: µs since 1970."""
+    low, high = ANYWHERE
+    if query.from_:
+        low = _micros(query.from_)
+    if query.to:
+        high = _micros(query.to) - 1
+    return Bounds(low, high)
 
 
 def _micros(moment: datetime) -> int:
     return (moment - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1)
 
 
-def _pairs(rows: Sequence[str]) -> Iterator[tuple[str, str]]:
-    return zip(rows[::2], rows[1::2], strict=True)
-
-
-def _bound(score: float) -> str:
-    return {float("inf"): "+inf", float("-inf"): "-inf"}.get(score) or repr(score)
-
-
-def _encode_cursor(query: JobQuery, position: _Position) -> str:
-    text = json.dumps([query.sort, position.score, position.id], separators=(",", ":"))
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
-def _decode_cursor(query: JobQuery) -> _Position | None:
-    if query.cursor is None:
-        return None
-    try:
-        padded = query.cursor + "=" * (-len(query.cursor) % 4)
-        sort, score, job_id = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-        if sort == query.sort and isinstance(score, float) and math.isfinite(score) and isinstance(job_id, str):
-            return _Position(score, job_id)
-    except (ValueError, TypeError, RecursionError):
-        pass
-    raise InvalidInput.at(
-        "/cursor", "invalid-cursor", f"is not a cursor of a list with sort={query.sort}; start without one"
+def _matches(query: JobQuery, job_id: str, row: Mapping[str, str | None]) -> bool:
+    """Every filter, whatever index the candidate came from."""
+    created = from_ms(row["created"])
+    return (
+        (row["queue"] in query.queues if query.queues else row["queue"] != INTERNAL_QUEUE)
+        and (not query.states or row["state"] in query.states)
+        and (not query.names or row["name"] in query.names)
+        and (not query.tags or not set(query.tags).isdisjoint(_tags(row)))
+        and (not query.user_ids or row["user"] in query.user_ids)
+        and (query.from_ is None or (created is not None and created >= query.from_))
+        and (query.to is None or (created is not None and created < query.to))
+        and (query.q is None or _found(query.q, job_id, row))
     )
+
+
+def _tags(row: Mapping[str, str | None]) -> list[str]:
+    tags: list[str] = json.loads(row["tags"] or "[]")
+    return tags
+
+
+def _found(q: str, job_id: str, row: Mapping[str, str | None]) -> bool:
+    if q == job_id:
+        return True
+    error = json.loads(row["error"]) if row["error"] else {}
+    shown = [row["name"], *_tags(row), error.get("type"), error.get("message")]
+    text = " ".join(each for each in shown if each).casefold()
+    return all(word in text for word in q.casefold().split())

@@ -1,0 +1,112 @@
+"""Walking along sorted sets: places in an order, which stay what they are while members come and go."""
+
+import base64
+import heapq
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from backroom.model.errors import InvalidInput
+
+__all__ = ["ANYWHERE", "CHUNK", "Bounds", "Position", "Walk", "decode_cursor", "encode_cursor"]
+
+#: The most positions that are read at once.
+CHUNK = 200
+
+
+class Position(NamedTuple):
+    """A place in the order of a list: first by score, then by id, as Redis orders."""
+
+    score: float
+    id: str
+
+
+class Bounds(NamedTuple):
+    """Scores from ``low`` to ``high``, both inclusive."""
+
+    low: float
+    high: float
+
+
+ANYWHERE = Bounds(float("-inf"), float("inf"))
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """A walk along sorted sets as if they were one; each member once, though it be in several."""
+
+    #: Any: see `backroom.store.part.Part`.
+    redis: Any
+    keys: Sequence[str]
+    bounds: Bounds
+    #: The walk begins behind this.
+    after: Position | None
+    descending: bool
+
+    def __iter__(self) -> Iterator[Position]:
+        """The positions, read in chunks when they are needed."""
+        bounds = self._behind(self.bounds, self.after)
+        pipeline = self.redis.pipeline(transaction=False)
+        for key in self.keys:
+            self._ask(pipeline, key, bounds, 0)
+        streams = [self._stream(key, bounds, rows) for key, rows in zip(self.keys, pipeline.execute(), strict=True)]
+        previous = None
+        for position in heapq.merge(*streams, reverse=self.descending):
+            if position != previous:
+                yield position
+            previous = position
+
+    def _stream(self, key: str, bounds: Bounds, rows: list[str]) -> Iterator[Position]:
+        """The positions of one set; ``rows`` are the first of them."""
+        after, offset = self.after, 0
+        while True:
+            chunk = [Position(float(score), member) for member, score in zip(rows[::2], rows[1::2], strict=True)]
+            last = after
+            for position in chunk:
+                if after is None or (position < after if self.descending else position > after):
+                    last = position
+                    yield position
+            if len(chunk) < CHUNK:
+                return
+            if last == after:  # a whole chunk of equal scores that lie before
+                offset += len(chunk)
+            else:  # move the bounds along, so that offsets stay small and nothing shifts under them
+                after, bounds, offset = last, self._behind(bounds, last), 0
+            rows = self._ask(self.redis, key, bounds, offset)
+
+    def _behind(self, bounds: Bounds, after: Position | None) -> Bounds:
+        if after is None:
+            return bounds
+        if self.descending:
+            return Bounds(bounds.low, min(bounds.high, after.score))
+        return Bounds(max(bounds.low, after.score), bounds.high)
+
+    def _ask(self, redis: Any, key: str, bounds: Bounds, offset: int) -> Any:
+        first, last = (bounds.high, bounds.low) if self.descending else bounds
+        order = ("REV",) if self.descending else ()
+        limit = ("LIMIT", offset, CHUNK, "WITHSCORES")
+        return redis.execute_command("ZRANGE", key, _text(first), _text(last), "BYSCORE", *order, *limit)
+
+
+def _text(score: float) -> str:
+    return {float("inf"): "+inf", float("-inf"): "-inf"}.get(score) or repr(score)
+
+
+def encode_cursor(sort: str, position: Position) -> str:
+    """What a client gives back to go on behind ``position`` of a list in this order."""
+    text = json.dumps([sort, position.score, position.id], separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def decode_cursor(sort: str, cursor: str) -> Position:
+    """The position that `encode_cursor` encoded. Raises `InvalidInput` for anything else and for another order."""
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        of_sort, score, job_id = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+        if of_sort == sort and isinstance(score, float) and math.isfinite(score) and isinstance(job_id, str):
+            return Position(score, job_id)
+    except (ValueError, TypeError, RecursionError):
+        pass
+    raise InvalidInput.at("/cursor", "invalid-cursor", f"is not a cursor of a list with sort={sort}; start without one")
