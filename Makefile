@@ -69,8 +69,8 @@ format: .venv-dev ## Format the code and mend what the linter can mend
 COMPILE = $(BIN)/python -m uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml
 lock: .venv-dev ## Lock the newest allowed packages anew, with hashes
 	$(COMPILE) --upgrade --output-file requirements/runtime.txt
-	$(COMPILE) --upgrade --output-file requirements/run.txt --constraint requirements/runtime.txt --extra local
-	$(COMPILE) --upgrade --output-file requirements/dev.txt --constraint requirements/runtime.txt --all-extras
+	$(COMPILE) --upgrade --output-file requirements/run.txt --constraint requirements/runtime.txt --group build --extra local
+	$(COMPILE) --upgrade --output-file requirements/dev.txt --constraint requirements/runtime.txt --group build --all-extras
 
 clean: ## Remove .venv, caches and what tests left; DATA_DIR (the jobs) stays
 	rm -rf .venv .venv.lock .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info

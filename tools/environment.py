@@ -3,9 +3,10 @@
 `make` calls ``python3 tools/environment.py run`` or ``dev``; nobody else needs to.
 
 ``run`` is what `make run` needs, ``dev`` is everything. A stamp in the environment says what it was made for: this
-folder, this Python, these lock files. Where it says anything else (a lock file has changed, the checkout was copied
-or moved, the system has a new Python), the environment is brought up to date, or made anew if it does not work here.
-Two calls at the same time wait for each other. Runs on the system's Python, before any package is there.
+folder, this Python, this project file, these lock files. Where it says anything else (a lock file has changed, the
+checkout was copied or moved, the system has a new Python), the environment is brought up to date, or made anew if it
+does not work here. Two calls at the same time wait for each other. Runs on the system's Python, before any package is
+there.
 """
 
 import fcntl
@@ -17,6 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / ".venv"
 PYTHON = HOME / "bin" / "python"
+PROJECT = ROOT / "pyproject.toml"
 LOCKS = {"run": ROOT / "requirements" / "run.txt", "dev": ROOT / "requirements" / "dev.txt"}
 CONTAINS = {"run": ("run", "dev"), "dev": ("dev",)}
 """Which environments serve for which use: the packages of ``dev`` are those of ``run`` and more."""
@@ -24,7 +26,8 @@ CONTAINS = {"run": ("run", "dev"), "dev": ("dev",)}
 
 def made_for(use: str) -> str:
     """Return a digest of all that an environment depends on."""
-    parts = (str(ROOT), sys.version, sys.base_prefix, *(LOCKS[name].read_text() for name in sorted(LOCKS)))
+    files = (PROJECT, *LOCKS.values())
+    parts = (str(ROOT), sys.version, sys.base_prefix, *(file.read_text() for file in files))
     return f"{use} {hashlib.sha256(chr(0).join(parts).encode()).hexdigest()}"
 
 
@@ -55,8 +58,10 @@ def main(use: str) -> None:
         stamp.unlink(missing_ok=True)
         if not works_here():
             subprocess.run([sys.executable, "-m", "venv", "--clear", str(HOME)], check=True)
-        pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
-        subprocess.run([*pip, "--requirement", str(LOCKS[use])], check=True)
+        pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, "--require-hashes", "--requirement", str(LOCKS[use])], check=True)
+        # The project itself, as it lies here: Celery and kombu look for entry points of what is installed.
+        subprocess.run([*pip, "--no-deps", "--no-build-isolation", "--no-index", "--editable", str(ROOT)], check=True)
         stamp.write_text(made_for(use))
 
 

@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from backroom.local.server import HOST, EmbeddedServer
-from tests.integration.local.running import ROOT, UP, Run
+from tests.integration.local.running import UP, Run
 
 
 @pytest.fixture
