@@ -8,7 +8,9 @@ __all__ = [
     "FieldError",
     "InvalidInput",
     "NotFound",
+    "QueueBusy",
     "QueueFull",
+    "Stale",
     "StoreFull",
     "StoreUnavailable",
     "TooLarge",
@@ -58,6 +60,22 @@ class WrongState(BackroomError):
     def __init__(self, job_id: str, state: str, action: str) -> None:
         self.job_id, self.state, self.action = job_id, state, action
         super().__init__(f"Job {job_id!r} is {state}: it cannot be {action}.")
+
+
+class Stale(BackroomError):
+    """The job has changed since the caller read it; nothing was changed."""
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+        super().__init__(f"Job {job_id!r} has changed since it was read: read it again.")
+
+
+class QueueBusy(BackroomError):
+    """Jobs of the queue are running; nothing was removed."""
+
+    def __init__(self, queue: str, active: int) -> None:
+        self.queue, self.active = queue, active
+        super().__init__(f"{active} jobs of the queue {queue!r} are running: wait for them, or force it.")
 
 
 class TooLarge(BackroomError):

@@ -1,10 +1,12 @@
 """What people do to single jobs."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from backroom.model.errors import NotFound, WrongState
+from backroom.model.errors import NotFound, Stale, WrongState
 from backroom.model.options import check_run_at
 from backroom.store.part import Part
+from backroom.store.scripts import pack
 
 __all__ = ["Actions"]
 
@@ -36,6 +38,27 @@ class Actions(Part):
             check_run_at(run_at_ms, "/runAt")
         due = "" if run_at_ms is None else run_at_ms
         self._act("reschedule", "rescheduled", job_id, due, "" if delay_ms is None else delay_ms)
+
+    def update(
+        self, job_id: str, version: str, *, data: str | None = None, user_id: str | None = None,
+        priority: int | None = None, tags: Sequence[str] | None = None,
+    ) -> None:  # fmt: skip
+        """Change a job that is not running and has not finished; what is None stays.
+
+        ``version`` is that of the job as the caller has read it: raises `Stale` if it has changed. ``data`` is JSON text, and
+        ``user_id`` the ``userId`` in it.
+        """
+        change: dict[str, Any] = {}
+        if data is not None:
+            change["data"] = data
+            if user_id is not None:
+                change["user"] = user_id
+        if priority is not None:
+            change["priority"] = priority
+        if tags is not None:
+            change["tags"] = list(tags)
+        if self._act("update", "changed", job_id, version, pack(change)) == "stale":
+            raise Stale(job_id)
 
     def _act(self, script: str, done: str, job_id: str, *arguments: Any) -> str:
         answer = self._run(script, job_id, *arguments)

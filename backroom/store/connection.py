@@ -9,12 +9,15 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
+    ClusterDownError,
     ConnectionError,  # noqa: A004 - the name the library gives it
+    DataError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
     ResponseError,
     TimeoutError,  # noqa: A004 - the name the library gives it
+    TryAgainError,
 )
 from redis.retry import Retry
 from redis.sentinel import Sentinel
@@ -23,8 +26,8 @@ from backroom.model.errors import StoreFull, StoreUnavailable
 
 __all__ = ["connect", "store_errors"]
 
-#: What Redis says while it cannot serve: the first word of the error.
-_AWAY = ("LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "CLUSTERDOWN", "READONLY", "TRYAGAIN", "BUSY", "UNKILLABLE")
+#: The first word of what Redis says while it cannot serve, of the errors that the library has no class for.
+_NOT_READY = ("BUSY", "MISCONF", "NOREPLICAS", "UNKILLABLE")
 #: A connection unused for this long is checked before it is used again, in seconds.
 _CHECK_AFTER = 30
 
@@ -91,18 +94,17 @@ def store_errors() -> Iterator[None]:
         yield
     except OutOfMemoryError as error:
         raise StoreFull("The job store has reached its memory limit (maxmemory) and takes no new jobs.") from error
-    except ReadOnlyError as error:
-        raise StoreUnavailable(f"The job store is read-only at the moment: {error}") from error
+    except (ReadOnlyError, ClusterDownError, TryAgainError) as error:
+        raise StoreUnavailable(f"The job store is not ready: {error}") from error
     except AuthenticationError as error:
         raise StoreUnavailable(f"The job store refuses the login of BACKROOM_REDIS_URL: {error}") from error
     except (ConnectionError, TimeoutError, OSError) as error:
         raise StoreUnavailable(f"The job store does not answer: {error}") from error
+    except DataError:
+        raise
     except ResponseError as error:
-        words = str(error)
-        if "OOM command not allowed" in words:  # from within a script
-            raise StoreFull("The job store has reached its memory limit (maxmemory) and takes no new jobs.") from error
-        if words.startswith(_AWAY) or any(f"-{word} " in words for word in _AWAY):
-            raise StoreUnavailable(f"The job store is not ready: {words}") from error
+        if str(error).startswith(_NOT_READY):
+            raise StoreUnavailable(f"The job store is not ready: {error}") from error
         raise
     except RedisError as error:
         raise StoreUnavailable(f"The job store does not answer: {error}") from error

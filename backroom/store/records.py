@@ -1,7 +1,7 @@
 """From the hash in Redis to a `Job`."""
 
+import hashlib
 import json
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,7 +10,7 @@ from typing import Any
 from backroom.model.job import Job, format_time
 from backroom.model.states import State
 
-__all__ = ["QueueSituation", "from_ms", "job_from_record", "try_from_record"]
+__all__ = ["QueueSituation", "from_ms", "job_from_record", "try_from_record", "version_of"]
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 #: The parts of a W3C ``traceparent``: version, trace id, parent id, flags.
@@ -85,6 +85,19 @@ def try_from_record(text: str) -> dict[str, Any]:
     }
 
 
+#: What a change of the job changes, in the order of `scripts/update.lua`.
+_VERSIONED = (
+    "state", "data", "priority", "tags", "attempts", "made", "stalled", "ready", "runAt", "started", "finished", "progress",
+    "result", "error", "worker", "why", "cancel",
+)  # fmt: skip
+
+
+def version_of(record: Mapping[str, str]) -> str:
+    """A short text that changes whenever the job does."""
+    text = "\x00".join(record.get(name, "") for name in _VERSIONED)
+    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()[:16]
+
+
 def job_from_record(
     job_id: str, record: Mapping[str, str], situation: QueueSituation | None, tries: list[str] | None = None
 ) -> Job:
@@ -109,7 +122,6 @@ def job_from_record(
             )
             attempt_log = attempt_log[-50:]
     trace = record.get("trace", "").split("-")
-    version = zlib.crc32("\x00".join(f"{name}={record[name]}" for name in sorted(record)).encode())
     return Job(
         id=job_id,
         name=record["name"],
@@ -134,6 +146,6 @@ def job_from_record(
         run_ms=int(record["run"]) if record.get("run") and state is not State.ACTIVE else None,
         worker=record.get("worker"),
         trace_id=trace[1] if len(trace) == _TRACE_PARTS else None,
-        version=f"{version:08x}",
+        version=version_of(record),
         attempt_log=attempt_log,
     )

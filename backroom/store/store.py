@@ -5,6 +5,7 @@ from redis import Redis
 from backroom.settings import Settings
 from backroom.store.actions import Actions
 from backroom.store.connection import connect, store_errors
+from backroom.store.emptying import Emptying
 from backroom.store.events import Events
 from backroom.store.execution import Execution
 from backroom.store.inspection import Inspection
@@ -49,6 +50,7 @@ class Store:
         self.inspection = Inspection(*parts)
         self.listing = Listing(*parts)
         self.actions = Actions(*parts)
+        self.emptying = Emptying(*parts)
         self.queues = Queues(*parts)
         self.job_types = JobTypes(*parts)
         self.schedules = Schedules(*parts)
