@@ -6,6 +6,7 @@ pending.
 
 from typing import Any
 
+from backroom.model.errors import StoreUnavailable
 from backroom.store.connection import connect, store_errors
 
 __all__ = ["Alarm"]
@@ -20,18 +21,25 @@ class Alarm:
         self._pending = False
 
     def wait(self, seconds: float) -> bool:
-        """Sleep for ``seconds`` at most; True when woken. Raises `StoreUnavailable`."""
-        with store_errors():
-            connection: Any = self._client.connection
-            if not self._pending or not connection.is_connected:
-                connection.connect()
-                connection.send_command("BZPOPMIN", self._key, 0)
-                self._pending = True
-            if not connection.can_read(timeout=seconds):
-                return False
-            self._pending = False
-            connection.read_response()
-            return True
+        """Sleep for ``seconds`` at most; True when woken. Raises `StoreUnavailable`, and begins anew the next time."""
+        try:
+            with store_errors():
+                return self._wait(seconds)
+        except StoreUnavailable:
+            self.reset()
+            raise
+
+    def _wait(self, seconds: float) -> bool:
+        connection: Any = self._client.connection
+        if not self._pending:
+            connection.connect()
+            connection.send_command("BZPOPMIN", self._key, 0)
+            self._pending = True
+        if not connection.can_read(timeout=seconds):
+            return False
+        self._pending = False
+        connection.read_response()
+        return True
 
     def reset(self) -> None:
         """Begin anew on a new connection."""

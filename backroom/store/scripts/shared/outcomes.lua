@@ -81,7 +81,8 @@ local function defer(held, outcome)
   log_outcome(held, 'retry-after', outcome.error, outcome.run)
   if held.cancel then return end_cancelled(held) end
   if held.deferred + 1 > MAX_DEFERRALS then
-    return end_failed(held, own_error('TooManyDeferrals', 'came back ' .. MAX_DEFERRALS .. ' times in a row without an outcome', held.made + 1))
+    local reason = 'came back ' .. MAX_DEFERRALS .. ' times in a row without an outcome'
+    return end_failed(held, own_error('TooManyDeferrals', reason, held.made + 1))
   end
   if outcome.outcome == 'rate-limited' then
     local known = meta(held.queue)

@@ -1,0 +1,79 @@
+"""The Lua scripts as files: what each promises in its header, and how they reach the server."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import backroom.store
+from backroom.store.scripts import load_script
+from tests.unit.store.hand import state, submit
+
+if TYPE_CHECKING:
+    from backroom.store import Store
+
+FOLDER = Path(backroom.store.__file__).parent / "scripts"
+SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.lua"))
+PIECES = sorted(path.stem for path in (FOLDER / "shared").glob("*.lua"))
+#: Verbs that add to what the store holds: at the memory limit they are refused.
+GROWING = {"submit", "retry", "update", "fire", "put_schedule", "pause_schedule"}
+
+
+def test_there_are_scripts() -> None:
+    assert {"submit", "exchange", "sweep"} <= set(SCRIPTS)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_says_what_it_takes_what_it_returns_and_what_it_costs(name: str) -> None:
+    shebang, *lines = (FOLDER / f"{name}.lua").read_text().splitlines()
+    header = "\n".join(line for line in lines if line.startswith("--"))
+
+    assert re.fullmatch(r"#!lua( flags=[a-z,-]+)?", shebang)
+    assert lines[0].startswith("-- ")
+    for promise in ("KEYS[1] key prefix", "ARGV[1] settings", "-- Returns ", "-- O("):
+        assert promise in header
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_only_verbs_that_add_are_refused_at_the_memory_limit(name: str) -> None:
+    shebang = load_script(name).source.splitlines()[0]
+
+    assert ("allow-oom" not in shebang and "no-writes" not in shebang) == (name in GROWING)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_include_is_resolved_and_comes_once(name: str) -> None:
+    source = load_script(name).source
+
+    assert "--@include" not in source
+    for piece in PIECES:
+        assert source.count((FOLDER / "shared" / f"{piece}.lua").read_text()) <= 1
+
+
+@pytest.mark.parametrize("piece", PIECES)
+def test_every_shared_piece_is_used(piece: str) -> None:
+    scripts = "".join(path.read_text() for path in FOLDER.glob("*.lua"))
+
+    assert any(piece in pieces.split() for pieces in re.findall(r"^--@include (.+)$", scripts, re.MULTILINE))
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.lua")), ids=lambda path: path.stem)
+def test_lines_are_not_longer_than_elsewhere(path: Path) -> None:
+    assert max(len(line) for line in path.read_text().splitlines()) <= 140
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_the_server_compiles_it_under_the_name_we_call_it_by(store: Store, name: str) -> None:
+    script = load_script(name)
+
+    assert store.redis.script_load(script.source) == script.sha
+
+
+def test_a_flushed_script_cache_is_filled_again(store: Store) -> None:
+    submit(store)
+    store.redis.script_flush()
+
+    assert state(store, submit(store)) == "waiting"
