@@ -48,5 +48,5 @@ def stack(engine: None, request: pytest.FixtureRequest) -> Iterator[Stack]:
         yield running
     finally:
         if request.session.testsfailed > failed_before:
-            print(running.compose("logs", "--no-color", "--tail", "100"))  # noqa: T201 - pytest shows it with the failure
+            print(running.compose("logs", "--no-color", "--tail", "40"))  # noqa: T201 - pytest shows it with the failure
         running.remove()

@@ -1,7 +1,9 @@
 """What a user changes about the stack: a job of one's own, a Redis of one's own."""
 
+import json
 import shutil
 from collections.abc import Iterator
+from ipaddress import ip_network
 from pathlib import Path
 from uuid import uuid4
 
@@ -53,8 +55,9 @@ def redis_elsewhere(engine: None) -> Iterator[str]:
     """The address of a Redis outside of every Compose project, as containers reach it."""
     name = f"backroom-test-redis-{uuid4().hex[:8]}"
     image = Stack().config()["services"]["redis"]["image"]
-    gateway = run("docker", "network", "inspect", "--format", "{{(index .IPAM.Config 0).Gateway}}", "bridge")
-    host = gateway.decode().strip()
+    # The engine's own end of its default network: every container reaches it, and nobody outside this machine.
+    config = json.loads(run("docker", "network", "inspect", "bridge"))[0]["IPAM"]["Config"][0]
+    host = config.get("Gateway") or str(next(ip_network(config["Subnet"]).hosts()))
     run("docker", "run", "--detach", "--name", name, "--publish", f"{host}::6379", image,
         "redis-server", "--protected-mode", "no", "--maxmemory-policy", "noeviction")  # fmt: skip
     try:
