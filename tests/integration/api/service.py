@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,12 +15,11 @@ from typing import Any, Final, Self
 import requests
 from jsonschema import Draft202012Validator
 
-from backroom.local.server import free_port
 from backroom.model.job_types import JobType
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 DOCUMENT: Final = json.loads((ROOT / "openapi.json").read_text("utf-8"))
-START_SECONDS: Final = 30
+START_SECONDS: Final = 60
 STOP_SECONDS: Final = 30
 
 #: The job types that tests submit.
@@ -49,7 +49,9 @@ class Api:
     """The API as a process. As a context manager it is started on entry and stopped on exit."""
 
     def __init__(self, folder: Path, redis_url: str, prefix: str, **settings: str) -> None:
-        self.port = free_port()
+        # The socket is opened here and handed over: nobody else can take the port in between.
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
+        self.port: int = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self._log = folder / f"api-{self.port}.log"
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("BACKROOM_")}
@@ -58,37 +60,60 @@ class Api:
             "BACKROOM_REDIS_URL": redis_url,
             "BACKROOM_KEY_PREFIX": prefix,
             "BACKROOM_LOG_FORMAT": "json",
-            "PORT": str(self.port),
             **settings,
         }
         self._process: subprocess.Popen[bytes] | None = None
         self.session = requests.Session()
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop it, and give back its port."""
         self.session.close()  # first: a process that is being stopped waits a while for connections that are kept
         self.stop()
+        self._listener.close()
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        command = [sys.executable, "-m", "gunicorn", "-c", "services/api/gunicorn.conf.py", "services.api:create_app()"]
+        listener = self._listener.fileno()
+        command = [
+            sys.executable,
+            "-m",
+            "gunicorn",
+            "-c",
+            "services/api/gunicorn.conf.py",
+            "--bind",
+            f"fd://{listener}",
+        ]
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(command, cwd=ROOT, env=self._environment, stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                [*command, "services.api:create_app()"],
+                cwd=ROOT,
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+                pass_fds=(listener,),
+            )
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"the API did not start:\n{self.log}")
-            time.sleep(0.05)
 
     def _answers(self) -> bool:
         try:
-            return requests.get(f"{self.url}/livez", timeout=5).ok
-        except requests.ConnectionError:
+            return requests.get(f"{self.url}/livez", timeout=1).ok
+        except requests.RequestException:
             return False
 
     def ask_to_stop(self) -> None:

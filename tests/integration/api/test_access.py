@@ -142,7 +142,6 @@ def test_keys_that_are_misspelt_stop_the_start(server: EmbeddedServer, tmp_path:
     with pytest.raises(AssertionError, match="did not start") as failure, api:
         pass
     assert said in str(failure.value)
-    api.session.close()
 
 
 def test_a_refusal_points_nowhere_when_no_field_is_at_fault(api: Api) -> None:
