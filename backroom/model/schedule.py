@@ -1,8 +1,8 @@
 """Schedules: when a job is to be made again and again, and the slots that follow from it.
 
-Cron follows Debian's cron around changes of daylight saving time (the rules of the ``cronsim`` package): a job at a fixed
-hour that the spring change skips runs right after the gap, and one that the autumn change repeats runs once; jobs with a
-wildcard hour follow the real time.
+Cron follows Debian's cron around changes of daylight saving time (the rules of the ``cronsim`` package): a job at a
+fixed hour that the spring change skips runs right after the gap, and one that the autumn change repeats runs once; jobs
+with a wildcard hour follow the real time.
 """
 
 import math
@@ -189,7 +189,7 @@ def parse_schedule(raw: object, *, default_queue: str = DEFAULT_QUEUE) -> Schedu
     """
     if not isinstance(raw, dict):
         raise InvalidInput.at("", "invalid-type", "must be an object")
-    job = raw.get("job")
+    job, options = raw.get("job"), JobOptions()
     errors: list[Any] = []
     if isinstance(job, dict):
         try:

@@ -45,8 +45,8 @@ class Actions(Part):
     ) -> None:  # fmt: skip
         """Change a job that is not running and has not finished; what is None stays.
 
-        ``version`` is that of the job as the caller has read it: raises `Stale` if it has changed. ``data`` is JSON text, and
-        ``user_id`` the ``userId`` in it.
+        ``version`` is that of the job as the caller has read it: raises `Stale` if it has changed. ``data`` is JSON
+        text, and ``user_id`` the ``userId`` in it.
         """
         change: dict[str, Any] = {}
         if data is not None:

@@ -16,9 +16,9 @@ class Emptying(Part):
     """Schedules are left alone by all of these."""
 
     def drain(self, queue: str, *, delayed: bool = False) -> int:
-        """Remove the waiting jobs of a queue, and the ``delayed`` ones. Returns how many. Active and finished jobs stay.
+        """Remove the waiting jobs of a queue, and the ``delayed`` ones. Returns how many.
 
-        Jobs that are submitted meanwhile may be spared.
+        Active and finished jobs stay. Jobs that are submitted meanwhile may be spared.
         """
         removed = 0
         for state in [State.WAITING, State.DELAYED] if delayed else [State.WAITING]:
@@ -43,7 +43,10 @@ class Emptying(Part):
         return removed
 
     def obliterate(self, queue: str, *, force: bool = False) -> int:
-        """Remove a queue and everything in it. Returns how many jobs. Raises `NotFound`, and `QueueBusy` without ``force``."""
+        """Remove a queue and everything in it. Returns how many jobs.
+
+        Raises `NotFound`, and without ``force`` `QueueBusy` while any of its jobs runs.
+        """
         removed = 0
         while True:
             answer, *number = self._run("obliterate", queue, "1" if force else "0", REMOVED_AT_ONCE)

@@ -10,7 +10,7 @@ from typing import Any
 from backroom.model.job import Job, format_time
 from backroom.model.states import State
 
-__all__ = ["QueueSituation", "from_ms", "job_from_record", "try_from_record", "version_of"]
+__all__ = ["VERSIONED", "QueueSituation", "from_ms", "job_from_record", "try_from_record", "version_of"]
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 #: The parts of a W3C ``traceparent``: version, trace id, parent id, flags.
@@ -86,15 +86,15 @@ def try_from_record(text: str) -> dict[str, Any]:
 
 
 #: What a change of the job changes, in the order of `scripts/update.lua`.
-_VERSIONED = (
-    "state", "data", "priority", "tags", "attempts", "made", "stalled", "ready", "runAt", "started", "finished", "progress",
-    "result", "error", "worker", "why", "cancel",
+VERSIONED = (
+    "state", "data", "priority", "tags", "attempts", "made", "stalled", "ready", "runAt", "started", "finished",
+    "progress", "result", "error", "worker", "why", "cancel",
 )  # fmt: skip
 
 
 def version_of(record: Mapping[str, str]) -> str:
     """A short text that changes whenever the job does."""
-    text = "\x00".join(record.get(name, "") for name in _VERSIONED)
+    text = "\x00".join(record.get(name, "") for name in VERSIONED)
     return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()[:16]
 
 

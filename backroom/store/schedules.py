@@ -65,7 +65,7 @@ class ScheduleView:
 
 
 class Schedules(Part):
-    """``schedules`` is a sorted set: key -> next slot; each has a hash with its definition and a list of its last fires."""
+    """``schedules`` is a sorted set: key -> next slot; each has a hash, its definition, and a list of last fires."""
 
     def put(self, key: str, spec: ScheduleSpec) -> bool:
         """Create or replace a schedule. True if it is new.
@@ -97,7 +97,7 @@ class Schedules(Part):
         )
 
     def put_code(self, specs: Mapping[str, ScheduleSpec], offered: Iterable[str]) -> None:
-        """Bring the schedules of code in line with a worker's code: ``specs`` by job type, of the types it has ``offered``.
+        """Bring the schedules of code in line with a worker's: ``specs`` by job type, of the types it has ``offered``.
 
         One that people have paused stays paused; one that its job type no longer has is removed.
         """
@@ -146,7 +146,7 @@ class Schedules(Part):
     # Firing.
 
     def next_due_in(self) -> int | None:
-        """ms until the earliest next slot (0: it is due), or None."""
+        """Ms until the earliest next slot (0: it is due), or None."""
         with store_errors():
             first = self._redis.zrange(self._keys.single("schedules"), 0, 0, withscores=True)
         return max(0, int(float(first[0][1])) - self._now_ms()) if first else None

@@ -10,25 +10,28 @@ local queue, state, before, limit = ARGV[2], ARGV[3], now - tonumber(ARGV[4]), t
 local place, look = tonumber(ARGV[6]), tonumber(ARGV[7])
 local key, removed, next_place = state_key(queue, state), {}, -1
 
-local function remove(id, job)
-  take_out(job)
-  forget(id)
-  event('removed', id, queue, job.name)
-  removed[#removed + 1] = id
-end
-
 if FINISHED[state] then
   local ids = redis.call('ZRANGE', key, '-inf', before * 1000, 'BYSCORE', 'LIMIT', 0, limit)
-  for _, id in ipairs(ids) do remove(id, load(id)) end
+  for _, id in ipairs(ids) do
+    remove(queue, state, id)
+    removed[#removed + 1] = id
+  end
   if #ids == limit then next_place = 0 end
 else
   local ids = redis.call('ZRANGE', key, place, place + look - 1)
   local kept = 0
   for _, id in ipairs(ids) do
     if #removed >= limit then break end
-    if tonumber(redis.call('HGET', job_key(id), 'created')) <= before then remove(id, load(id)) else kept = kept + 1 end
+    local created = tonumber(redis.call('HGET', job_key(id), 'created'))
+    if not created or created <= before then
+      remove(queue, state, id)
+      removed[#removed + 1] = id
+    else
+      kept = kept + 1
+    end
   end
   if #removed >= limit or #ids == look then next_place = place + kept end
 end
+if #removed > 0 then event('cleaned', '', queue, '', 'state', state, 'removed', #removed) end
 settle_queues()
 return {next_place, removed}

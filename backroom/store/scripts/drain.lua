@@ -8,12 +8,7 @@
 local queue = ARGV[2]
 local limit = tonumber(ARGV[4])
 local ids = limit > 0 and redis.call('ZRANGE', state_key(queue, ARGV[3]), 0, limit - 1) or {}
-for _, id in ipairs(ids) do
-  local job = load(id)
-  take_out(job)
-  forget(id)
-  event('removed', id, queue, job.name)
-end
+for _, id in ipairs(ids) do remove(queue, ARGV[3], id) end
 if ARGV[5] == '1' then event('drained', '', queue, '') end
 settle_queues()
 return #ids

@@ -14,23 +14,16 @@ local removed = 0
 for _, state in ipairs({'waiting', 'delayed', 'waiting-children', 'active', 'completed', 'failed', 'cancelled', 'expired'}) do
   local ids = redis.call('ZRANGE', state_key(queue, state), 0, limit - removed - 1)
   for _, id in ipairs(ids) do
-    local job = load(id)
-    if job then
-      if state == 'active' then
-        redis.call('ZREM', state_key(queue, 'active'), id)
-        redis.call('PUBLISH', P .. 'control', cjson.encode({cancel = id, worker = job.worker}))
-      else
-        take_out(job)
-      end
-      forget(id)
-    else
-      redis.call('ZREM', state_key(queue, state), id)
+    local job = remove(queue, state, id)
+    if job and state == 'active' then
+      redis.call('PUBLISH', P .. 'control', cjson.encode({cancel = id, worker = job.worker}))
     end
     removed = removed + 1
   end
   if removed >= limit then return {'more', removed} end
 end
 for _, set in ipairs({'queues', 'ready', 'due', 'limited', 'named'}) do redis.call('ZREM', P .. set, queue) end
-redis.call('UNLINK', queue_key(queue), P .. 'wake:' .. queue, state_key(queue, 'ttl'), state_key(queue, 'until'))
+redis.call('UNLINK', queue_key(queue), P .. 'wake:' .. queue, state_key(queue, 'ttl'), state_key(queue, 'until'),
+  state_key(queue, 'old:completed'), state_key(queue, 'old:failed'))
 event('obliterated', '', queue, '')
 return {'done', removed}

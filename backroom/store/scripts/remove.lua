@@ -7,8 +7,6 @@
 local job = load(ARGV[2])
 if not job then return {'missing'} end
 if job.state == 'active' then return {'state', job.state} end
-take_out(job)
-forget(job.id)
-event('removed', job.id, job.queue, job.name)
+remove(job.queue, job.state, job.id)
 settle_queues()
 return {'ok'}

@@ -16,3 +16,17 @@ local function take_out(job)
   note_change(job.queue)
   if job.state == 'delayed' then note_due(job.queue) end
 end
+
+-- Removes a job that is in this set of the queue, with everything of it; one whose record was deleted by hand only leaves
+-- the set. Returns the job, if there was one.
+local function remove(queue, state, id)
+  local job = load(id)
+  if job then
+    take_out(job)
+    forget(id)
+    event('removed', id, queue, job.name)
+  else
+    redis.call('ZREM', state_key(queue, state), id)
+  end
+  return job
+end
