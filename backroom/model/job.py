@@ -133,6 +133,10 @@ class Submitted:
     state: State
     #: The id was in use: nothing was stored, and ``state`` is that of the job that has it.
     duplicate: bool
+    #: When, in ms since 1970 by the store's clock.
+    at: int
+    #: Its queue starts nothing at the moment: it is paused, or at one of its limits.
+    held: bool
 
 
 def format_time(value: datetime | None) -> str | None:

@@ -71,7 +71,8 @@ class Submission(Part):
             raise QueueFull(answer[1], int(answer[2]))
         submitted = []
         for place, job in enumerate(jobs):
-            state, duplicate = answer[1 + 2 * place], answer[2 + 2 * place]
+            state, duplicate, held = answer[2 + 3 * place : 5 + 3 * place]
             # An id that we made can only be in use because this very call was sent twice over a broken connection.
-            submitted.append(Submitted(job.id, State(state), bool(duplicate) and job.options.job_id is not None))
+            in_use = bool(duplicate) and job.options.job_id is not None
+            submitted.append(Submitted(job.id, State(state), in_use, int(answer[1]), bool(held)))
         return submitted

@@ -4,13 +4,13 @@ import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from backroom.model.errors import FieldError, InvalidInput, NotFound, StoreUnavailable
-from backroom.model.job import DEFAULT_QUEUE, Job, NewJob, Submitted, new_job
+from backroom.model.job import DEFAULT_QUEUE, Job, NewJob, Submitted, format_time, new_job
 from backroom.model.options import JobOptions
-from backroom.model.states import FINISHED
+from backroom.model.states import FINISHED, State
 from services.api.backend import Backend
 from services.api.http.access import Principal
 from services.api.http.answers import Answer
@@ -108,9 +108,14 @@ def _answer(job: Job, *, duplicate: bool, waited: int | None = None) -> Answer:
 
 
 def _stored(backend: Backend, new: NewJob) -> tuple[Job, bool]:
-    """Store the job; return it as it is now, and whether its id was in use, so that it is another one."""
+    """Store the job; return it as it is now, and whether its id was in use, so that it is another one.
+
+    A new job is not read back, which would double what a submission costs, unless its queue holds it: the reason is news.
+    """
     while True:
         [submitted] = backend.store.submission.submit([new])
+        if not submitted.duplicate and (not submitted.held or submitted.state is State.DELAYED):
+            return _as_submitted(new, submitted), False
         try:
             return backend.store.inspection.get(new.id), submitted.duplicate
         except NotFound:
@@ -124,14 +129,19 @@ def _stored(backend: Backend, new: NewJob) -> tuple[Job, bool]:
 
 
 def _as_submitted(new: NewJob, submitted: Submitted) -> Job:
-    """The job as it was submitted, for when it cannot be read back."""
+    """The job as it was submitted."""
     options = new.options
+    created = datetime.fromtimestamp(submitted.at / 1000, UTC)
+    run_at, reason = None, None
+    if submitted.state is State.DELAYED:
+        run_at = options.run_at or created + timedelta(milliseconds=options.delay or 0)
+        reason = {"code": "delayed", "until": format_time(run_at)}
     return Job(
         id=new.id,
         name=new.name,
         queue=new.queue,
         state=submitted.state,
-        state_reason=None,
+        state_reason=reason,
         data=json.loads(new.data),
         options=options.to_dict(),
         priority=options.priority or 0,
@@ -142,8 +152,8 @@ def _as_submitted(new: NewJob, submitted: Submitted) -> Job:
         progress=None,
         result=None,
         error=None,
-        created_at=datetime.now(UTC),
-        run_at=options.run_at,
+        created_at=created,
+        run_at=run_at,
         started_at=None,
         finished_at=None,
         wait_ms=None,

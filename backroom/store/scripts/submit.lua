@@ -5,9 +5,10 @@
 -- ARGV[1] settings, see context
 --     [2] jobs, MessagePack array, at most 1000, of {id, name, queue, data, priority?, lifo?, delay? ms, runAt? ms, attempts?,
 --         maxStalled?, ttl? ms, keepC?, keepF?, options?, user?, tags?, trace?, celery?}
--- Returns {'ok', [state or 'new state', duplicate 0/1 for each job]} or {'full', queue, limit}: then nothing is stored
+-- Returns {'ok', now in ms, [state, duplicate 0/1, held 0/1 (its queue starts nothing now) for each job]} or {'full', queue, limit}:
+--     then nothing is stored
 -- O(jobs * log n)
-local jobs, answers = cmsgpack.unpack(ARGV[2]), {'ok'}
+local jobs, answers = cmsgpack.unpack(ARGV[2]), {'ok', now}
 
 -- A queue with a maximum length takes all or none.
 local stored = {} -- id -> its state (an id may come twice in one call)
@@ -31,8 +32,10 @@ for place, job in ipairs(jobs) do
   if state then event('duplicated', job.id, job.queue, job.name) else stored[job.id] = store(job, place - 1) end
   answers[#answers + 1] = state or stored[job.id]
   answers[#answers + 1] = state and 1 or 0
+  answers[#answers + 1] = job.queue -- its readiness is known at the end
 end
 write_additions()
 settle_queues()
 write_metrics()
+for at = 5, #answers, 3 do answers[at] = redis.call('ZSCORE', P .. 'ready', answers[at]) and 0 or 1 end
 return answers
