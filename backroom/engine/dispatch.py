@@ -165,7 +165,7 @@ class Dispatcher:
                 self.estimate.saw(ended.seconds)
                 request = message.open.pop(index, None)
                 if request is not None:
-                    self._end(request, ended, successful=ended.kind == "completed")
+                    self._end(request, ended)
             unbegun = [message.open.pop(index) for index in sorted(message.open)]
             self._done(message)
             self._waiting.extendleft(reversed(unbegun))
@@ -176,9 +176,9 @@ class Dispatcher:
         if message.place is not None:
             self._board.give_back(message.place)
 
-    def _end(self, request: JobRequest, outcome: Finished | Outcome, *, successful: bool = False) -> None:
+    def _end(self, request: JobRequest, outcome: Finished | Outcome) -> None:
         self._stopping.pop(request.id, None)
-        request.ended(successful=successful)
+        request.ended(outcome)
         self._settle(request, outcome)
 
     def _on_lost(self, message: Message, error: Any) -> None:
@@ -208,7 +208,9 @@ class Dispatcher:
         if request.cancel_asked or isinstance(error, Terminated):
             text = plain_error("Cancelled", "cancelled while it ran; its process was ended", attempt=attempt)
             return Outcome(**job, outcome="cancelled", error=text)
-        return Outcome(**job, outcome="stalled", error=f"the process that ran it (pid {request.worker_pid}) died: {error}")
+        return Outcome(
+            **job, outcome="stalled", error=f"the process that ran it (pid {request.worker_pid}) died: {error}"
+        )
 
     def _timed_out(self, request: JobRequest, message: str) -> Outcome:
         claimed, attempt = request.claimed, request.claimed.made + 1
@@ -218,7 +220,9 @@ class Dispatcher:
         kind = "failed" if delay is None else "retry"
         if kind == "failed":
             context = request._context  # noqa: SLF001 - the errbacks of a task that cannot call them itself
-            request.task.backend.mark_as_failure(request.id, TimeLimitExceeded(message), request=context, store_result=False)
+            request.task.backend.mark_as_failure(
+                request.id, TimeLimitExceeded(message), request=context, store_result=False
+            )
         return Outcome(id=claimed.id, token=claimed.token, outcome=kind, error=text, delay=delay, tried="timeout")  # type: ignore[arg-type]  # one of OutcomeKind
 
     # Taking back and stopping.
@@ -318,7 +322,7 @@ class Dispatcher:
         with self._lock:
             if request in self._waiting:
                 self._waiting.remove(request)
-                request.ended(successful=False)
+                request.ended()
 
     # The end.
 

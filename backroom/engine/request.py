@@ -6,12 +6,13 @@ import time
 from typing import Any
 
 from celery import Celery, signals
+from celery.utils.saferepr import saferepr
 from celery.worker import state as worker_state
 from celery.worker.request import Request
 
 from backroom.engine import messages
-from backroom.engine.running import Wire
-from backroom.store.execution import Claimed
+from backroom.engine.running import Finished, Wire
+from backroom.store.execution import Claimed, Outcome, decode_outcome
 
 __all__ = ["JobRequest"]
 
@@ -133,20 +134,67 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery is untyped
     def reserved(self) -> None:
         """It was claimed."""
         worker_state.task_reserved(self)
-        self.send_event(
-            "task-received", name=self.name, args=self._argsrepr, kwargs=self._kwargsrepr, retries=self.claimed.made
-        )
+        if self._observed:
+            context = self._context
+            self._tell(
+                "task-received",
+                name=self.name,
+                args=saferepr(self._args),
+                kwargs=saferepr(self._kwargs),
+                root_id=context.root_id,
+                parent_id=context.parent_id,
+                retries=context.retries,
+                eta=None,
+                expires=None,
+            )
 
     def accepted(self, pid: int) -> None:
         """A pool slot has it."""
         self.worker_pid = pid
         self.time_start = time.time()
         worker_state.task_accepted(self)
-        self.send_event("task-started", pid=pid)
+        if self._observed:
+            self._tell("task-started")
 
-    def ended(self, *, successful: bool) -> None:
-        """It is over, or no longer ours."""
+    def ended(self, outcome: Finished | Outcome | None = None) -> None:
+        """It is over (`outcome` says how), or no longer ours (None)."""
+        successful = isinstance(outcome, Finished) and outcome.kind == "completed"
         worker_state.task_ready(self, successful=successful)
+        if outcome is not None and self._observed:
+            self._tell_outcome(outcome)
+
+    # Task events, for whoever looks (`celery events`, Flower).
+
+    @property
+    def _observed(self) -> bool:
+        return bool(self._eventer and self._eventer.enabled and self._task.send_events)
+
+    def _tell(self, kind: str, **fields: Any) -> None:
+        """Send an event. A job never suffers from an event that could not be sent."""
+        try:
+            self.send_event(kind, **fields)
+        except Exception:
+            logger.warning("the event %s of job %s could not be sent", kind, self.id, exc_info=True)
+
+    def _tell_outcome(self, ended: Finished | Outcome) -> None:
+        outcome = decode_outcome(ended.outcome) if isinstance(ended, Finished) else ended
+        error = json.loads(outcome.error) if outcome.error and outcome.outcome != "stalled" else {}
+        shown = {
+            "exception": f"{error.get('type')}({error.get('message')!r})",
+            "traceback": error.get("traceback") or "",
+        }
+        match outcome.outcome:
+            case "completed":
+                runtime = ended.seconds if isinstance(ended, Finished) else None
+                self._tell(
+                    "task-succeeded", result=(outcome.result or "")[: self._task.resultrepr_maxsize], runtime=runtime
+                )
+            case "failed":
+                self._tell("task-failed", **shown)
+            case "retry" | "retry-after" | "rate-limited":
+                self._tell("task-retried", **shown)
+            case "cancelled":
+                self._tell("task-revoked", terminated=True, signum=None, expired=False)
 
     def acknowledge(self) -> None:
         """Nothing to do: the desk settles jobs with the store."""
@@ -162,8 +210,8 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery is untyped
 
     def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
         """Tell Celery's world; the desk tells the store."""
-        self.ended(successful=False)
-        self.send_event("task-revoked", terminated=terminated, signum=signum, expired=expired)
+        self.ended()
+        self._tell("task-revoked", terminated=terminated, signum=signum, expired=expired)
         signals.task_revoked.send(
             self.task, request=self._context, terminated=terminated, signum=signum, expired=expired
         )

@@ -16,6 +16,7 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from celery import Celery, states
 from celery.app.task import Context
 from celery.exceptions import Ignore, Reject, Retry
+from kombu.serialization import prepare_accept_content
 
 from backroom.engine import current, messages
 from backroom.engine.board import Board
@@ -24,7 +25,7 @@ from backroom.engine.errors import error_text, plain_error
 from backroom.engine.retrying import next_delay_ms
 from backroom.model.errors import BackroomError
 from backroom.settings import Settings
-from backroom.store import Store
+from backroom.store import Store, connect
 from backroom.store.execution import Outcome, encode_outcome
 
 __all__ = ["Finished", "Wire", "prepare", "run_jobs", "this_pool"]
@@ -75,7 +76,10 @@ class Pool:
     app: Celery
     hostname: str
     settings: Settings
+    #: The Redis URL of the job store.
+    url: str
     board: Board
+    #: Content types that may be decoded.
     accept: frozenset[str]
 
 
@@ -84,11 +88,11 @@ _pool: Pool | None = None
 running_here: dict[str, current.RunningJob] = {}
 
 
-def prepare(app: Celery, hostname: str, settings: Settings) -> Pool:
-    """Called in the worker's main process before the pool starts."""
+def prepare(app: Celery, hostname: str, settings: Settings, url: str) -> Pool:
+    """Called in the worker's main process before the pool starts. ``url``: the Redis URL of the job store."""
     global _pool  # noqa: PLW0603 - one process serves one worker
-    accept = frozenset(str(kind) for kind in app.conf.accept_content or ("json",)) | {"application/json"}
-    _pool = Pool(app, hostname, settings, Board(), accept)
+    accept = frozenset(prepare_accept_content(app.conf.accept_content or ("json",)))
+    _pool = Pool(app, hostname, settings, url, Board(), accept)
     return _pool
 
 
@@ -229,7 +233,9 @@ def _delay_ms(when: Any) -> int:
 
 def _rejected(rejected: Reject, job: current.RunningJob) -> Ended:
     if rejected.requeue:
-        return Ended("retry-after", plain_error("Reject", f"rejected and requeued: {rejected.reason!r}", attempt=job.attempt), 0)
+        return Ended(
+            "retry-after", plain_error("Reject", f"rejected and requeued: {rejected.reason!r}", attempt=job.attempt), 0
+        )
     return Ended("failed", plain_error("Reject", f"rejected: {rejected.reason!r}", attempt=job.attempt))
 
 
@@ -257,9 +263,9 @@ def _escaped(
 class _StoreReporter(threading.Thread):
     """Sends progress and log lines of running jobs to the store, a few times a second, from a thread of its own."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, url: str, settings: Settings) -> None:
         super().__init__(name="backroom-reporter", daemon=True)
-        self._store = Store.from_settings(settings)
+        self._store = Store(connect(url, timeout=settings.redis_timeout_seconds), settings=settings)
         self._noted: dict[str, current.RunningJob] = {}
         self._wake = threading.Event()
         self._begun = False
@@ -322,5 +328,5 @@ def reporter() -> current.Reporter:
     if _reporter is None or _reporter_pid != os.getpid():
         with _reporter_lock:
             if _reporter is None or _reporter_pid != os.getpid():
-                _reporter, _reporter_pid = _StoreReporter(this_pool().settings), os.getpid()
+                _reporter, _reporter_pid = _StoreReporter(this_pool().url, this_pool().settings), os.getpid()
     return _reporter

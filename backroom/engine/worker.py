@@ -270,7 +270,7 @@ def install(worker: Any) -> None:
     """Prepare a worker that is being set up (Celery's ``worker_init``): its boot steps are not chosen yet."""
     app = worker.app
     settings = get_settings()
-    running.prepare(app, worker.hostname, settings)
+    running.prepare(app, worker.hostname, settings, _store_url(app))
     worker.consumer_cls = JobConsumer
     app.steps["worker"].add(DeskStep)
     capture = LogCapture(level=logging.INFO)

@@ -11,7 +11,18 @@ from redis import Redis
 from backroom.store.part import Part
 from backroom.store.scripts import pack
 
-__all__ = ["Claimed", "Exchanged", "Execution", "Held", "Outcome", "OutcomeKind", "Renewal", "Served", "encode_outcome"]
+__all__ = [
+    "Claimed",
+    "Exchanged",
+    "Execution",
+    "Held",
+    "Outcome",
+    "OutcomeKind",
+    "Renewal",
+    "Served",
+    "decode_outcome",
+    "encode_outcome",
+]
 
 OutcomeKind = Literal["completed", "failed", "retry", "cancelled", "stalled", "release", "retry-after", "rate-limited"]
 
@@ -74,6 +85,11 @@ class Outcome(msgspec.Struct, omit_defaults=True):
 def encode_outcome(outcome: Outcome) -> bytes:
     """The outcome as bytes, to be handed on as ``msgspec.Raw(bytes)``."""
     return pack(outcome)
+
+
+def decode_outcome(encoded: bytes) -> Outcome:
+    """The outcome that `encode_outcome` made these bytes of."""
+    return msgspec.msgpack.decode(encoded, type=Outcome)
 
 
 class Served(msgspec.Struct, omit_defaults=True):
