@@ -1,160 +1,193 @@
 """Schedules: when a job is to be made again and again, and the slots that follow from it.
 
-Cron follows Debian's cron around changes of daylight saving time (the rules of the ``cronsim`` package): a job at a
-fixed hour that the spring change skips runs right after the gap, and one that the autumn change repeats runs once; jobs
-with a wildcard hour follow the real time.
+A slot is the instant, in ms since 1970, that one job is made for. ``every`` names a grid of them in real time; a cron
+pattern names them by the clock of a time zone, see `backroom.model.cron`.
 """
 
 import math
+import re
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal, Self
-from zoneinfo import ZoneInfo, available_timezones
+from functools import cache
+from itertools import takewhile
+from typing import Annotated, Any, Literal
+from zoneinfo import available_timezones
 
-from cron_descriptor import FormatError, Options, get_description
-from cronsim import CronSim, CronSimError
-from pydantic import AwareDatetime, BeforeValidator, Field, ValidationError, model_validator
+from cron_descriptor import (
+    FormatError,
+    MissingFieldError,
+    Options,
+    WrongArgumentError,
+    get_description,
+)
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, ValidationError
 
-from backroom.model.errors import InvalidInput
-from backroom.model.job import DEFAULT_QUEUE
+from backroom.model.cron import cron_of
+from backroom.model.errors import FieldError, InvalidInput
+from backroom.model.job import DEFAULT_QUEUE, NewJob, new_job
 from backroom.model.names import check_name
-from backroom.model.options import MAX_DURATION_MS, JobOptions, parse_options, rfc3339
+from backroom.model.options import LATEST_MS, MAX_DURATION_MS, JobOptions, parse_options
 from backroom.model.validation import CamelModel, field_errors
 
 __all__ = ["MAX_CATCH_UP", "MISFIRE_AFTER_MS", "Plan", "ScheduleJob", "ScheduleSpec", "parse_schedule"]
 
 #: A slot fired later than this is a misfire, in ms.
 MISFIRE_AFTER_MS = 1000
-#: With ``misfire: "all"``, at most this many missed slots are made up; older ones are left out.
+#: At most this many slots are fired at once; of slots that were missed, older ones are left out.
 MAX_CATCH_UP = 100
 #: Longer cron patterns are refused; bounds what parsing one can cost.
 MAX_PATTERN = 256
 #: The shortest ``every``, in ms.
 MIN_EVERY_MS = 100
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d", re.ASCII)
+#: Options that a schedule sets itself, job by job.
+_OWN_OPTIONS = ("job_id", "delay", "run_at")
+
+
+def _date_time(value: object) -> object:
+    """Only dates with a time: pydantic would take a number for Unix seconds or milliseconds, by its size."""
+    if isinstance(value, datetime) or (isinstance(value, str) and _DATE_TIME.match(value)):
+        return value
+    raise ValueError("must be a time as RFC 3339 text, such as 2030-01-31T09:00:00Z")
+
+
+def _in_utc(value: datetime) -> datetime:
+    try:
+        value = value.astimezone(UTC)
+    except OverflowError:
+        value = datetime.min.replace(tzinfo=UTC)
+    if value < _EPOCH:
+        raise ValueError("must be a time from 1970 to 9999")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_date_time), AfterValidator(_in_utc)]
+
 
 class ScheduleJob(CamelModel):
     """The job that a schedule makes."""
 
-    name: str
-    data: Any = Field(default_factory=dict)
-    #: None: the job type's queue.
-    queue: str | None = None
-    options: JobOptions = JobOptions()
+    name: Annotated[str, Field(strict=True, description="A published job type.")]
+    data: Any = Field(default_factory=dict, description="What each job gets; an empty object if left out.")
+    queue: Annotated[str, Field(strict=True)] | None = Field(
+        default=None, description="Left out: the queue of the job type."
+    )
+    options: JobOptions = Field(
+        default=JobOptions(),
+        description="As for a submission; jobId, delay and runAt are refused, for the schedule sets them.",
+    )
 
 
 class ScheduleSpec(CamelModel):
-    """The definition of a schedule: exactly one of ``pattern`` (cron) and ``every`` (ms)."""
+    """The definition of a schedule. Made by `parse_schedule`, which checks more than the types say."""
 
-    #: Cron: five fields, or six with seconds first.
-    pattern: Annotated[str, Field(strict=True, min_length=1, max_length=MAX_PATTERN)] | None = None
-    #: ms between two slots.
-    every: Annotated[int, Field(strict=True, ge=MIN_EVERY_MS, le=MAX_DURATION_MS)] | None = None
-    #: The IANA time zone that the pattern is read in.
-    tz: Annotated[str, Field(strict=True, max_length=64)] = "UTC"
+    pattern: Annotated[str, Field(strict=True, min_length=1, max_length=MAX_PATTERN)] | None = Field(
+        default=None, description="Cron: five fields, or six with seconds first. Either this or 'every'."
+    )
+    every: Annotated[int, Field(strict=True, ge=MIN_EVERY_MS, le=MAX_DURATION_MS)] | None = Field(
+        default=None, description="Ms from slot to slot. The first is at once, or at startDate."
+    )
+    tz: Annotated[str, Field(strict=True, max_length=64)] = Field(
+        default="UTC", description="The IANA time zone that the pattern is read in."
+    )
     job: ScheduleJob
-    #: No slot before this.
-    start_date: Annotated[AwareDatetime, BeforeValidator(rfc3339)] | None = None
-    #: No slot after this.
-    end_date: Annotated[AwareDatetime, BeforeValidator(rfc3339)] | None = None
-    #: It is finished after this many fires.
-    limit: Annotated[int, Field(strict=True, ge=1, le=1_000_000_000)] | None = None
-    #: What to do about slots that were missed by more than a second: leave them out, make up one, or (up to 100) all.
-    misfire: Literal["skip", "one", "all"] = "one"
-    #: False: leave a slot out while the last job waits or runs.
-    overlap: Annotated[bool, Field(strict=True)] = True
-    paused: Annotated[bool, Field(strict=True)] = False
+    start_date: Moment | None = Field(default=None, description="No slot before this; the grid of 'every' begins here.")
+    end_date: Moment | None = Field(default=None, description="No slot after this.")
+    limit: Annotated[int, Field(strict=True, ge=1, le=1_000_000_000)] | None = Field(
+        default=None, description="It is finished after so many fires."
+    )
+    misfire: Literal["skip", "one", "all"] = Field(
+        default="one",
+        description="What becomes of slots that are over a second late: left out, made up by one job, or all (the "
+        f"newest {MAX_CATCH_UP}).",
+    )
+    overlap: Annotated[bool, Field(strict=True)] = Field(
+        default=True, description="False: leave a slot out while a job of this schedule waits or runs."
+    )
+    paused: Annotated[bool, Field(strict=True)] | None = Field(
+        default=None, description="Left out: as it is; a new one is active."
+    )
 
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        if (self.pattern is None) == (self.every is None):
-            raise ValueError("give either pattern (cron) or every (ms)")
-        if self.start_date and self.end_date and self.end_date < self.start_date:
-            raise ValueError("endDate is before startDate")
-        return self
+    def definition(self) -> dict[str, Any]:
+        """The schedule in JSON's words, but for the data of its job and whether it is paused."""
+        shown = self.model_dump(mode="json", by_alias=True, exclude={"job", "paused"}, exclude_none=True)
+        return shown | {
+            "job": {"name": self.job.name, "queue": self.job.queue, "options": self.job.options.to_dict()},
+        }
 
-    def to_dict(self) -> dict[str, Any]:
-        """The definition in JSON's words."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+    def template(self, defaults: JobOptions | None = None) -> NewJob:
+        """What its jobs are made of; ``defaults`` are the options of the job type. Raises as `new_job` does."""
+        options = self.job.options if defaults is None else self.job.options.merged(defaults)
+        queue = self.job.queue or DEFAULT_QUEUE
+        return new_job(name=self.job.name, data=self.job.data, queue=queue, options=options, pointer="/job")
+
+    def rhythm(self) -> tuple[object, ...]:
+        """What the slots follow from. While it stays the same, the schedule goes on as before."""
+        return self.pattern, self.every, self.tz, self.start_date
 
     # Slots, all in ms since 1970.
 
     def anchor(self, now_ms: int) -> int:
         """Where the grid of ``every`` begins, for a schedule that is made now."""
-        return _ms(self.start_date) or now_ms
+        return now_ms if self.start_date is None else _ms(self.start_date)
 
     def slots_from(self, from_ms: int, anchor: int) -> Iterator[int]:
         """The slots at or after ``from_ms``, in order; ``anchor`` is where the grid of ``every`` begins."""
-        from_ms = max(from_ms, _ms(self.start_date) or 0)
-        last = _ms(self.end_date)
-        for slot in self._every(from_ms, anchor) if self.every else self._cron(from_ms):
-            if last is not None and slot > last:
-                return
-            yield slot
+        if self.start_date is not None:
+            from_ms = max(from_ms, _ms(self.start_date))
+        last = LATEST_MS - 1 if self.end_date is None else min(LATEST_MS - 1, _ms(self.end_date))
+        slots = self._cron(from_ms) if self.every is None else self._grid(from_ms, anchor, self.every)
+        return takewhile(lambda slot: slot <= last, slots)
 
-    def _every(self, from_ms: int, anchor: int) -> Iterator[int]:
-        every = self.every or 1
-        slot = anchor + max(0, math.ceil((from_ms - anchor) / every)) * every
+    @staticmethod
+    def _grid(from_ms: int, anchor: int, every: int) -> Iterator[int]:
+        slot = anchor + max(0, -((anchor - from_ms) // every)) * every
         while True:
             yield slot
             slot += every
 
     def _cron(self, from_ms: int) -> Iterator[int]:
-        # CronSim yields what lies strictly behind its start, in whole seconds.
-        start = datetime.fromtimestamp(math.ceil(from_ms / 1000) - 1, ZoneInfo(self.tz))
-        for moment in CronSim(self.pattern or "", start):
-            yield int(moment.timestamp()) * 1000
+        for instant in cron_of(self.pattern or "", self.tz).instants(-(-from_ms // 1000)):
+            yield instant * 1000
 
-    def slots_back(self, until_ms: int, not_before: int, anchor: int) -> Iterator[int]:
-        """The slots between ``not_before`` and ``until_ms``, both inclusive, the newest first."""
-        last = _ms(self.end_date)
-        until_ms = until_ms if last is None else min(until_ms, last)
-        if self.every:
-            slot = anchor + (until_ms - anchor) // self.every * self.every
-            while slot >= max(not_before, anchor):
-                yield slot
-                slot -= self.every
-            return
-        start = datetime.fromtimestamp(until_ms // 1000 + 1, ZoneInfo(self.tz))
-        for moment in CronSim(self.pattern or "", start, reverse=True):
-            slot = int(moment.timestamp()) * 1000
-            if slot < not_before:
-                return
-            yield slot
-
-    def next_slot(self, from_ms: int, anchor: int, fired: int) -> int | None:
-        """The first slot at or after ``from_ms``, or None when there is none or the limit is reached."""
+    def next_slot(self, from_ms: int, anchor: int, fired: int = 0) -> int | None:
+        """The first slot at or after ``from_ms``, or None when there is none or it has ``fired`` as often as it may."""
         if self.limit is not None and fired >= self.limit:
             return None
         return next(self.slots_from(from_ms, anchor), None)
 
-    def plan(self, due: int, now_ms: int, anchor: int, fired: int) -> "Plan":
-        """What to do about the slot ``due``, which is at or before now: which slots to fire, and which is next."""
-        most = {"skip": 1, "one": 1, "all": MAX_CATCH_UP}[self.misfire]
-        oldest = due if self.misfire != "skip" else max(due, now_ms - MISFIRE_AFTER_MS)
-        if now_ms - due <= MISFIRE_AFTER_MS:
-            most = MAX_CATCH_UP  # nothing is late: whatever is due by now is fired
-        slots = []
-        for slot in self.slots_back(now_ms, oldest, anchor):
-            slots.append(slot)
-            if len(slots) == most:
-                break
-        slots.reverse()
-        if self.limit is not None:
-            slots = slots[: self.limit - fired]
-        return Plan(tuple(slots), self.next_slot(now_ms + 1, anchor, fired + len(slots)))
+    def plan(self, due: int, now_ms: int, anchor: int) -> "Plan":
+        """What to do about the slot ``due``, which is at or before now. The limit is the store's business."""
+        oldest, most = due, MAX_CATCH_UP if self.overlap else 1
+        if now_ms - due > MISFIRE_AFTER_MS:
+            if self.misfire == "skip":
+                oldest = now_ms - MISFIRE_AFTER_MS
+            elif self.misfire == "one":
+                most = 1
+        return Plan(self._newest(oldest, now_ms, anchor, most), self.next_slot(now_ms + 1, anchor))
+
+    def _newest(self, oldest: int, until: int, anchor: int, most: int) -> tuple[int, ...]:
+        """The newest slots from ``oldest`` to ``until``, in order. Looks back step by step: there may be millions."""
+        step = MISFIRE_AFTER_MS
+        while True:
+            start = max(oldest, until - step)
+            found = deque(takewhile(lambda slot: slot <= until, self.slots_from(start, anchor)), maxlen=most)
+            if len(found) == most or start == oldest:
+                return tuple(found)
+            step *= 4
 
     def description(self) -> str:
         """The schedule in words."""
-        if self.every:
+        if self.every is not None:
             return f"Every {_duration(self.every)}"
-        options = Options()
-        options.use_24hour_time_format = True
         try:
-            words = str(get_description(self.pattern or "", options))
-        except (FormatError, ValueError, IndexError):
-            words = f"Cron {self.pattern}"
+            words = str(get_description(self.pattern or "", Options(locale_code="en_US", use_24hour_time_format=True)))
+        except (FormatError, MissingFieldError, WrongArgumentError, ValueError, LookupError):
+            words = f"Cron {self.pattern}"  # it knows less of cron than we do
         return words if self.tz == "UTC" else f"{words} ({self.tz})"
 
 
@@ -164,14 +197,13 @@ class Plan:
 
     #: Slots to fire now, oldest first; may be empty.
     fire: tuple[int, ...]
-    #: The next slot, or None: the schedule is finished.
+    #: The next slot, unless it has fired as often as it may; None: there is none.
     next: int | None
 
 
-def _ms(moment: datetime | None) -> int | None:
-    if moment is None:
-        return None
-    return math.ceil((moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(milliseconds=1))
+def _ms(moment: datetime) -> int:
+    """In ms since 1970, rounded up: never early."""
+    return math.ceil((moment - _EPOCH) / timedelta(milliseconds=1))
 
 
 def _duration(ms: int) -> str:
@@ -182,54 +214,82 @@ def _duration(ms: int) -> str:
     return f"{ms} ms"
 
 
-def parse_schedule(raw: object, *, default_queue: str = DEFAULT_QUEUE) -> ScheduleSpec:
+@cache
+def _zones() -> frozenset[str]:
+    """Every time zone there is; found by a walk through a tree of files."""
+    return frozenset(available_timezones())
+
+
+def parse_schedule(raw: object) -> ScheduleSpec:
     """A schedule from parsed JSON. Raises `InvalidInput` with a pointer for everything that is wrong.
 
-    The queue of its job is left as it is given, or set to ``default_queue``.
+    The data of its job is not looked at: `ScheduleSpec.template` does.
     """
     if not isinstance(raw, dict):
         raise InvalidInput.at("", "invalid-type", "must be an object")
-    job, options = raw.get("job"), JobOptions()
-    errors: list[Any] = []
+    errors: list[FieldError] = []
+    options = JobOptions()
+    job = raw.get("job")
     if isinstance(job, dict):
         try:
-            options = parse_options(job.get("options"), "/job/options")
-            for name in ("job_id", "delay", "run_at"):
-                if name in options.model_fields_set:
-                    alias = JobOptions.model_fields[name].alias
-                    errors += InvalidInput.at(
-                        f"/job/options/{alias}", "foreign-option", "has no meaning in a schedule, which sets it itself"
-                    ).errors
+            options = _template_options(job.get("options"))
         except InvalidInput as error:
             errors += error.errors
-        raw = {**raw, "job": {**job, "options": {}}}
+        raw = {**raw, "job": {name: value for name, value in job.items() if name != "options"}}
     try:
         spec = ScheduleSpec.model_validate(raw, by_alias=True, by_name=False)
     except ValidationError as error:
-        raise InvalidInput([*errors, *field_errors(error)]) from None
+        raise InvalidInput([*field_errors(error), *errors]) from None
     errors += _problems(spec)
     if errors:
         raise InvalidInput(errors)
-    queue = spec.job.queue or default_queue
-    return spec.model_copy(update={"job": spec.job.model_copy(update={"options": options, "queue": queue})})
+    return spec.model_copy(update={"job": spec.job.model_copy(update={"options": options})})
 
 
-def _problems(spec: ScheduleSpec) -> list[Any]:
+def _template_options(raw: object) -> JobOptions:
+    options = parse_options(raw, "/job/options")
+    own = [
+        FieldError(
+            f"/job/options/{JobOptions.model_fields[name].alias}",
+            "foreign-option",
+            "has no meaning in a schedule, which gives each job its id and its time",
+        )
+        for name in _OWN_OPTIONS
+        if name in options.model_fields_set
+    ]
+    if own:
+        raise InvalidInput(own)
+    return options
+
+
+def _problems(spec: ScheduleSpec) -> list[FieldError]:
     """What pydantic could not see."""
-    errors: list[Any] = []
-    if spec.tz not in available_timezones():
-        errors += InvalidInput.at("/tz", "unknown-time-zone", f"{spec.tz!r} is not an IANA time zone").errors
-    elif spec.pattern is not None:
-        try:
-            if next(CronSim(spec.pattern, datetime.now(ZoneInfo(spec.tz))), None) is None:
-                errors += InvalidInput.at("/pattern", "never", "never comes").errors
-        except (CronSimError, ValueError) as error:
-            message = f"is not a cron pattern of 5 fields (or 6, seconds first): {error}"
-            errors += InvalidInput.at("/pattern", "invalid-pattern", message).errors
+    errors: list[FieldError] = []
     for pointer, value in (("/job/name", spec.job.name), ("/job/queue", spec.job.queue)):
         if value is not None:
             try:
                 check_name(value, pointer)
             except InvalidInput as error:
                 errors += error.errors
+    if spec.pattern is None and spec.every is None:
+        errors.append(FieldError("/pattern", "required", "is required: a cron pattern, or 'every' in ms"))
+    if spec.pattern is not None and spec.every is not None:
+        errors.append(FieldError("/every", "not-both", "must not stand beside 'pattern'"))
+    if spec.tz not in _zones():
+        errors.append(FieldError("/tz", "unknown-time-zone", f"{spec.tz!r} is no IANA time zone"))
+    elif spec.pattern is not None:
+        errors += _pattern_problems(spec.pattern, spec.tz)
+    if spec.start_date is not None and spec.start_date.timestamp() * 1000 >= LATEST_MS:
+        errors.append(FieldError("/startDate", "out-of-range", "must be a time before 2100"))
+    if spec.start_date is not None and spec.end_date is not None and spec.end_date < spec.start_date:
+        errors.append(FieldError("/endDate", "out-of-range", "is before startDate"))
     return errors
+
+
+def _pattern_problems(pattern: str, tz: str) -> list[FieldError]:
+    try:
+        comes = next(cron_of(pattern, tz).instants(0), None) is not None
+    except ValueError as error:
+        message = f"is no cron pattern of 5 fields, or 6 with seconds first: {error}"
+        return [FieldError("/pattern", "invalid-pattern", message)]
+    return [] if comes else [FieldError("/pattern", "never", "names no day that ever comes")]
