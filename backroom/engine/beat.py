@@ -1,67 +1,98 @@
 """Celery beat's scheduler class: puts timed work on the board and keeps the board tidy.
 
-It sleeps until the next job is due, and is woken when an earlier one arrives. Any number of schedulers may run.
+It sleeps until the next job or slot is due, and is woken when an earlier one arrives. Any number of schedulers may run.
 """
 
 import logging
 import os
 import socket
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery.beat import Scheduler
 
+from backroom.engine.periodic import periodic_schedules
+from backroom.engine.urls import redis_url
 from backroom.model.errors import StoreUnavailable
 from backroom.settings import get_settings
-from backroom.store import Store
+from backroom.store import Store, connect
 from backroom.store.alarm import Alarm
+
+if TYPE_CHECKING:
+    from backroom.model.schedule import ScheduleSpec
 
 __all__ = ["JobScheduler"]
 
 logger = logging.getLogger(__name__)
 
-#: The pause before it tries again to reach a store that is away, in seconds.
+#: The pause before it tries again to reach a store that is away, or goes on after a defect, in seconds.
 PAUSE_SECONDS = 0.5
 
 
-class JobScheduler(Scheduler):  # type: ignore[misc]  # Celery is untyped
-    """Promotes due jobs at the due instant, and sweeps lost, expired and old ones."""
+class JobScheduler(Scheduler):
+    """Promotes due jobs and fires schedules at the due instant, and sweeps lost, expired and old jobs."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, app: Any, *args: Any, **kwargs: Any) -> None:
         settings = get_settings()
-        self._store = Store.from_settings(settings)
-        self._alarm = Alarm(settings.redis_url, self._store.keys.wake("scheduler"), settings.redis_timeout_seconds)
+        url = redis_url(str(app.conf.broker_url))
+        url = url if "://" in url else settings.redis_url
+        self._store = Store(connect(url, timeout=settings.redis_timeout_seconds), settings=settings)
+        self._alarm = Alarm(url, self._store.keys.wake("scheduler"), settings.redis_timeout_seconds)
         self._sweep_seconds = settings.sweep_seconds
         self._sweep_at = 0.0
         self._next_due: float | None = None
         self._id = f"scheduler@{socket.gethostname()}-{os.getpid()}"
-        super().__init__(*args, **kwargs)
+        self._periodic: dict[str, ScheduleSpec] | None = None
+        self._away = self._closed = False
+        super().__init__(app, *args, **kwargs)
 
     def setup_schedule(self) -> None:
-        """Nothing to load: what is due is in the store."""
+        """Read Celery's own entries, ``beat_schedule`` and defaults; all other schedules are in the store.
+
+        Raises ``ImproperlyConfigured`` for entries that Backroom cannot keep.
+        """
+        self.merge_inplace(self.app.conf.beat_schedule)
+        self.install_default_entries(self.schedule)
+        self._periodic = periodic_schedules(self.app, self.schedule.values())
 
     def tick(self, *_: Any, **__: Any) -> float:
         """Do what is due, then sleep until something is. Returns 0: beat need not sleep on top."""
         try:
             self._do_what_is_due()
+            if self._away:
+                self._away = False
+                logger.info("the job store is back")
             self._sleep()
         except StoreUnavailable as error:
-            logger.warning("the job store is away, trying again in %.1f s: %s", PAUSE_SECONDS, error)
-            self._alarm.reset()
-            time.sleep(PAUSE_SECONDS)
+            if not self._away:
+                self._away = True
+                logger.warning("the job store is away, trying again every %.1f s: %s", PAUSE_SECONDS, error)
+            self._pause()
+        except Exception:
+            logger.exception("the scheduler stumbled and goes on")
+            self._pause()
         return 0
 
+    def _pause(self) -> None:
+        self._alarm.reset()
+        time.sleep(PAUSE_SECONDS)
+
     def _do_what_is_due(self) -> None:
+        if self._periodic is not None:
+            self._store.schedules.put_celery(self._periodic, owner=self.app.main or "")
+            self._periodic = None
         now = time.monotonic()
         if now >= self._sweep_at:
             self._sweep_at = now + self._sweep_seconds
             swept = self._store.upkeep.sweep()
             if swept.stalled or swept.expired:
-                logger.info("swept: %d stalled, %d expired, %d forgotten", swept.stalled, swept.expired, swept.forgotten)
+                logger.info(
+                    "swept: %d stalled, %d expired, %d forgotten", swept.stalled, swept.expired, swept.forgotten
+                )
             self._store.workers.tick(self._id)
-        self._store.schedules.fire_due()
+        # A full store takes no new jobs, but lets those that wait go on: promoting comes first.
         _, job_due = self._store.upkeep.promote()
-        slot_due = self._store.schedules.next_due_in()
+        _, slot_due = self._store.schedules.fire_due()
         soonest = min((due for due in (job_due, slot_due) if due is not None), default=None)
         self._next_due = None if soonest is None else time.monotonic() + soonest / 1000
 
@@ -72,7 +103,10 @@ class JobScheduler(Scheduler):  # type: ignore[misc]  # Celery is untyped
             self._alarm.wait(wait)
 
     def close(self) -> None:
-        """Say goodbye."""
+        """Say goodbye, once: Celery closes in its signal handler, and again on the way out."""
+        if self._closed:
+            return
+        self._closed = True
         try:
             self._store.workers.retire_scheduler(self._id)
         except StoreUnavailable:

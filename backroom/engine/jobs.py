@@ -54,7 +54,9 @@ class JobTask(Task):  # type: ignore[misc]  # Celery is untyped
         ``data`` is one mapping or model. Raises `InvalidInput` if the job type refuses it, `TypeError` for other arguments.
         """
         if kwargs or not isinstance(args, tuple | list) or len(args) != 1:
-            raise TypeError(f"{self.name} takes exactly one argument, its data: {self.name}.delay(data) with a mapping or model")
+            raise TypeError(
+                f"{self.name} takes exactly one argument, its data: {self.name}.delay(data) with a mapping or model"
+            )
         if not options.keys() & {"queue", "routing_key", "exchange"}:
             options["queue"] = self.job_queue
         return super().apply_async((plain_data(self.adapter, args[0]),), None, *positional, **options)
@@ -107,7 +109,7 @@ def job(
     :param schedule: makes a job by itself, with empty data: a cron pattern, a duration, or what ``PUT /v1/schedules``
         takes without its ``job``, such as ``{"pattern": "0 3 * * *", "tz": "Europe/Berlin", "misfire": "skip"}``. Its key is
         ``code:<name>``; it can be paused, but only edited here.
-    :raises InvalidInput: for options out of range.
+    :raises InvalidInput: for options out of range, and for a schedule whose empty data the type refuses.
 
     A job's own options win over these. If the argument is annotated with a pydantic model (or another type pydantic can
     check), data is validated at submission and the function is given an instance; else it is given the dict.
@@ -130,10 +132,12 @@ def job(
     current.set_options(name, options)
     custom = backoff if callable(backoff) and not isinstance(backoff, Backoff) else None
 
-    spec = None if schedule is None else _schedule(name, queue, schedule)
+    spec = None if schedule is None else _schedule(name, queue, options, schedule)
 
     def decorate(function: Function) -> Any:
         adapter = _adapter_of(function)
+        if spec is not None:
+            plain_data(adapter, {})  # what its jobs will get: refused now rather than at every slot
         return shared_task(
             name=name,
             base=JobTask,
@@ -158,14 +162,16 @@ def _retention(wish: bool | int | Mapping[str, int] | None) -> Any:
     return dict(wish) if isinstance(wish, Mapping) else wish
 
 
-def _schedule(name: str, queue: str, schedule: str | Seconds | Mapping[str, Any]) -> ScheduleSpec:
+def _schedule(name: str, queue: str, options: JobOptions, schedule: str | Seconds | Mapping[str, Any]) -> ScheduleSpec:
     if isinstance(schedule, str):
         raw: dict[str, Any] = {"pattern": schedule}
     elif isinstance(schedule, Mapping):
         raw = dict(schedule)
     else:
         raw = {"every": _milliseconds(schedule)}
-    return parse_schedule({**raw, "job": {"name": name, "data": {}, "queue": queue}})
+    if "job" in raw:
+        raise TypeError(f"the schedule of {name} makes jobs of this type: leave out 'job'")
+    return parse_schedule({**raw, "job": {"name": name, "queue": queue, "options": options.to_dict()}})
 
 
 def _adapter_of(function: Callable[..., Any]) -> TypeAdapter[Any] | None:
@@ -258,5 +264,7 @@ def job_types_of(app: Celery) -> list[JobType]:
 def schedules_of(app: Celery) -> dict[str, ScheduleSpec]:
     """The schedules that the code of ``app`` defines, by job type."""
     return {
-        name: task.schedule for name, task in app.tasks.items() if isinstance(task, JobTask) and task.schedule is not None
+        name: task.schedule
+        for name, task in app.tasks.items()
+        if isinstance(task, JobTask) and task.schedule is not None
     }

@@ -1,28 +1,38 @@
 """Schedules in Redis: kept, listed, and fired exactly once a slot however many schedulers run."""
 
+import builtins
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from backroom.model.errors import NotFound
-from backroom.model.job import NewJob, format_time, new_job
+from backroom.model.errors import NotFound, StoreUnavailable
+from backroom.model.job import NewJob, compact_json, format_time
+from backroom.model.names import new_id
+from backroom.model.options import JobOptions
 from backroom.model.schedule import ScheduleSpec
 from backroom.store.connection import store_errors
 from backroom.store.part import Part
 from backroom.store.records import from_ms
 from backroom.store.scripts import pack
-from backroom.store.submission import Submission, record_of
+from backroom.store.submission import record_of
 
-__all__ = ["CODE_PREFIX", "ScheduleView", "Schedules"]
+__all__ = ["CELERY_PREFIX", "CODE_PREFIX", "ScheduleView", "Schedules"]
 
-#: Keys of schedules that are defined in code begin with this; it cannot stand in a key that comes over HTTP.
-CODE_PREFIX = "code:"
-#: Fire times shown of a schedule.
+logger = logging.getLogger(__name__)
+
+#: Keys of schedules that are defined in code, and in the configuration of a Celery application. A colon cannot stand in
+#: a key that comes over HTTP.
+CODE_PREFIX: Final = "code:"
+CELERY_PREFIX: Final = "celery:"
+#: Slots shown of a schedule.
 SHOWN_SLOTS = 5
-#: Schedules looked at in one go.
+#: Schedules fired in one go.
 DUE_AT_ONCE = 100
+#: A schedule that cannot be fired is looked at again after so many ms.
+POSTPONED_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,94 +42,115 @@ class ScheduleView:
     key: str
     spec: ScheduleSpec
     state: Literal["active", "paused", "finished"]
+    paused: bool
     #: The next slots, ms since 1970.
     next: tuple[int, ...]
-    #: ``{slot, at, jobId}``, newest first, at most 10; times in ms since 1970.
+    #: ``{slot, at, jobId}``, newest first, at most 10; times in ms since 1970; no slot: it was run by hand.
     last_fires: tuple[dict[str, Any], ...]
+    #: Jobs made for slots.
     fire_count: int
 
     def to_dict(self) -> dict[str, Any]:
         """The schedule in JSON's words."""
-        spec = self.spec.to_dict()
+        definition = self.spec.definition()
         return {
             "key": self.key,
-            "pattern": spec.get("pattern"),
-            "every": spec.get("every"),
-            "tz": spec["tz"],
+            "pattern": self.spec.pattern,
+            "every": self.spec.every,
+            "tz": self.spec.tz,
             "description": self.spec.description(),
-            "job": {**spec["job"], "options": self.spec.job.options.to_dict()},
+            "job": {**definition["job"], "data": self.spec.job.data},
             "startDate": format_time(self.spec.start_date),
             "endDate": format_time(self.spec.end_date),
             "limit": self.spec.limit,
             "misfire": self.spec.misfire,
             "overlap": self.spec.overlap,
-            "paused": self.state == "paused",
+            "paused": self.paused,
             "state": self.state,
             "next": [format_time(from_ms(slot)) for slot in self.next],
             "lastFires": [
-                {"slot": format_time(from_ms(f["slot"])), "at": format_time(from_ms(f["at"])), "jobId": f["jobId"]}
-                for f in self.last_fires
+                {"slot": format_time(from_ms(fire.get("slot"))), "at": format_time(from_ms(fire["at"]))}
+                | {"jobId": fire["jobId"]}
+                for fire in self.last_fires
             ],
             "fireCount": self.fire_count,
         }
 
 
 class Schedules(Part):
-    """``schedules`` is a sorted set: key -> next slot; each has a hash, its definition, and a list of last fires."""
+    """Schedules by key. Who changes one names the revision that the change is made for; at another, tries again.
 
-    def put(self, key: str, spec: ScheduleSpec) -> bool:
+    ``schedules`` is a sorted set: key -> next slot; each has a hash with its definition, and a list of its last fires.
+    """
+
+    def put(self, key: str, spec: ScheduleSpec, *, template: NewJob | None = None, owner: str = "") -> bool:
         """Create or replace a schedule. True if it is new.
 
-        An unchanged rhythm keeps its grid and its next slot; a changed one begins anew now.
+        ``template`` is what its jobs are made of, complete with the defaults of their type, if the definition alone
+        does not tell. An unchanged rhythm keeps its grid and its next slot; a changed one begins anew now. Raises as
+        `ScheduleSpec.template` does.
         """
-        now = self._now_ms()
-        before = self._read(key)
-        anchor, count, due = spec.anchor(now), 0, None
-        if before is not None:
-            old = _spec(before)
-            count = int(before["count"])
-            rhythm = (old.pattern, old.every, old.tz, old.start_date)
-            if rhythm == (spec.pattern, spec.every, spec.tz, spec.start_date):
-                anchor = int(before["anchor"])
-                due = int(before["next"]) if before["next"] and before["paused"] == "0" else None
-        upcoming = spec.next_slot(due if due is not None else now, anchor, count)
-        definition = json.dumps({**spec.to_dict(), "options": spec.job.options.to_dict()}, separators=(",", ":"))
-        return bool(
-            self._run(
+        fields = _fields(spec, template or spec.template(), owner)
+        while True:
+            now, before = self._now_ms(), self._read(key)
+            paused, anchor, upcoming = _continued(spec, before, now)
+            answer = self._run(
                 "put_schedule",
                 key,
-                definition,
-                "1" if spec.paused else "0",
-                "1" if spec.overlap else "0",
+                before["revision"] if before else "",
+                "1" if paused else "0",
                 "" if upcoming is None else upcoming,
-                anchor,
+                pack([word for field in {**fields, "anchor": anchor}.items() for word in field]),
             )
-        )
+            if answer >= 0:
+                return bool(answer)
 
     def put_code(self, specs: Mapping[str, ScheduleSpec], offered: Iterable[str]) -> None:
         """Bring the schedules of code in line with a worker's: ``specs`` by job type, of the types it has ``offered``.
 
         One that people have paused stays paused; one that its job type no longer has is removed.
         """
-        for name, wanted in specs.items():
-            before = self._read(CODE_PREFIX + name)
-            spec = wanted
-            if before is not None and before["paused"] == "1":
-                spec = wanted.model_copy(update={"paused": True})
-            if before is None or _spec(before) != spec:
-                self.put(CODE_PREFIX + name, spec)
-        for name in offered:
-            if name not in specs:
-                self._run("remove_schedule", CODE_PREFIX + name)
+        self._align(
+            {CODE_PREFIX + name: spec for name, spec in specs.items()}, {CODE_PREFIX + name for name in offered}
+        )
+
+    def put_celery(self, specs: Mapping[str, ScheduleSpec], owner: str) -> None:
+        """Bring the schedules of a Celery application's configuration in line with it; ``owner`` is the application."""
+        keys = [key for key in self._keys_of_all() if key.startswith(CELERY_PREFIX)]
+        wanted = {CELERY_PREFIX + name: spec for name, spec in specs.items()}
+        self._align(wanted, {key for key in keys if self._owner(key) == owner}, owner)
+
+    def _align(self, specs: Mapping[str, ScheduleSpec], known: Collection[str], owner: str = "") -> None:
+        """Put ``specs`` by key, and remove those that are ``known`` but not among them."""
+        for key, wanted in specs.items():
+            before, spec = self._read(key), wanted
+            if before is not None:
+                spec = wanted.model_copy(update={"paused": None})
+                fields = _fields(spec, spec.template(), owner)
+                if all(before.get(field) == value for field, value in fields.items()):
+                    continue
+            self.put(key, spec, owner=owner)
+        for key in self._keys_of_all():
+            if key in known and key not in specs:
+                self._run("remove_schedule", key)
 
     def get(self, key: str) -> ScheduleView:
         """One schedule. Raises `NotFound`."""
-        record = self._read(key)
-        if record is None:
+        [(record, fires)] = self._records([key])
+        if not record:
             raise NotFound("schedule", key)
-        with store_errors():
-            fires = self._redis.lrange(self._keys.single(f"schedule:{key}:fires"), 0, -1)
         return _view(key, record, fires, self._now_ms())
+
+    def list(self) -> list[ScheduleView]:
+        """All schedules, by creation. One that this version cannot read is left out, with a line in the log."""
+        keys = self._keys_of_all()
+        views, now = [], self._now_ms()
+        for key, (record, fires) in zip(keys, self._records(keys), strict=True):
+            try:
+                views += [_view(key, record, fires, now)] if record else []
+            except (ValueError, LookupError):
+                logger.warning("the schedule %r cannot be read", key, exc_info=True)
+        return views
 
     def pause(self, key: str) -> None:
         """Fire no more until `resume`, which makes up nothing. Raises `NotFound`."""
@@ -135,95 +166,153 @@ class Schedules(Part):
             raise NotFound("schedule", key)
 
     def run(self, key: str) -> str:
-        """Make its job now, outside its slots. Returns the job's id. Raises `NotFound`."""
-        record = self._read(key)
-        if record is None:
+        """Make its job now, outside its slots, paused or not. Returns the job's id. Raises `NotFound`."""
+        job_id = new_id()
+        if not self._run("run_schedule", key, job_id):
             raise NotFound("schedule", key)
-        job = _job(_spec(record))
-        Submission(self._redis, self._keys, self._scripts).submit([job])
-        return job.id
+        return job_id
 
     # Firing.
 
-    def next_due_in(self) -> int | None:
-        """Ms until the earliest next slot (0: it is due), or None."""
+    def fire_due(self) -> tuple[int, int | None]:
+        """Fire what is due, one bounded step. Returns jobs made, and ms until the next slot (0: now), None: no slot."""
         with store_errors():
-            first = self._redis.zrange(self._keys.single("schedules"), 0, 0, withscores=True)
-        return max(0, int(float(first[0][1])) - self._now_ms()) if first else None
+            pipeline = self._redis.pipeline(transaction=False)
+            pipeline.time()
+            pipeline.zrange(self._keys.single("schedules"), 0, DUE_AT_ONCE, withscores=True)
+            (seconds, micros), rows = pipeline.execute()
+        now = int(seconds) * 1000 + int(micros) // 1000
+        due = [key for key, slot in rows if slot <= now]
+        if not due:
+            return 0, int(rows[0][1]) - now if rows else None
+        return sum(self._fire_all(due, now)), 0
 
-    def fire_due(self) -> int:
-        """Fire every schedule whose slot is due. Returns how many jobs were made."""
-        made = 0
-        while True:
-            now = self._now_ms()
-            with store_errors():
-                due = self._redis.execute_command(
-                    "ZRANGE", self._keys.single("schedules"), "-inf", now, "BYSCORE", "LIMIT", 0, DUE_AT_ONCE
-                )
-            for key in due:
-                made += self._fire(key, now)
-            if len(due) < DUE_AT_ONCE:
-                return made
+    def _fire_all(self, keys: Sequence[str], now: int) -> Iterable[int]:
+        with store_errors():
+            pipeline = self._redis.pipeline(transaction=False)
+            for key in keys:
+                pipeline.hmget(self._keys.single(f"schedule:{key}"), "definition", "revision", "next", "anchor")
+            records = pipeline.execute()
+        for key, record in zip(keys, records, strict=True):
+            try:
+                yield self._fire(key, now, *record)
+            except StoreUnavailable:
+                raise
+            except Exception:  # of one of many, which must go on
+                logger.exception("the schedule %r cannot be fired", key)
+                self._run("postpone_schedule", key, POSTPONED_MS)
 
-    def _fire(self, key: str, now: int) -> int:
-        record = self._read(key)
-        if record is None or not record["next"]:
-            return 0
-        spec, due = _spec(record), int(record["next"])
-        plan = spec.plan(due, now, int(record["anchor"]), int(record["count"]))
-        fires = [{"slot": slot, "job": record_of(_job(spec))} for slot in plan.fire]
-        upcoming = "" if plan.next is None else plan.next
-        answer = self._run("fire", key, due, record["revision"], pack(fires), upcoming)
-        return len(fires) if answer == "fired" else 0
+    def _fire(
+        self, key: str, now: int, definition: str | None, revision: str | None, due: str | None, anchor: str | None
+    ) -> int:
+        if definition is None or not due:
+            return 0  # removed or changed meanwhile
+        plan = _spec(definition).plan(int(due), now, int(anchor or 0))
+        fires = [{"slot": slot, "id": new_id()} for slot in plan.fire]
+        made = self._run("fire", key, revision, pack(fires), "" if plan.next is None else plan.next)
+        return max(0, int(made))
 
     def _set_paused(self, key: str, *, paused: bool) -> None:
-        record = self._read(key)
-        if record is None:
-            raise NotFound("schedule", key)
-        upcoming = _spec(record).next_slot(self._now_ms(), int(record["anchor"]), int(record["count"]))
-        if not self._run("pause_schedule", key, "1" if paused else "0", "" if upcoming is None else upcoming):
-            raise NotFound("schedule", key)
+        while True:
+            now, before = self._now_ms(), self._read(key)
+            if before is None:
+                raise NotFound("schedule", key)
+            if (before["paused"] == "1") is paused:
+                return
+            upcoming = before["next"]
+            if upcoming and not paused:
+                upcoming = _next_from_now(_spec(before["definition"]), before, now)
+            if self._run("pause_schedule", key, before["revision"], "1" if paused else "0", upcoming) > 0:
+                return
+
+    # Reading.
+
+    def _keys_of_all(self) -> builtins.list[str]:
+        with store_errors():
+            found: builtins.list[str] = self._redis.zrange(self._keys.single("schedules:all"), 0, -1)
+        return found
+
+    def _owner(self, key: str) -> str | None:
+        with store_errors():
+            found: str | None = self._redis.hget(self._keys.single(f"schedule:{key}"), "owner")
+        return found
 
     def _read(self, key: str) -> dict[str, str] | None:
         with store_errors():
             return self._redis.hgetall(self._keys.single(f"schedule:{key}")) or None
+
+    def _records(self, keys: Sequence[str]) -> builtins.list[tuple[dict[str, str], builtins.list[str]]]:
+        """The hash and the last fires of each."""
+        with store_errors():
+            pipeline = self._redis.pipeline(transaction=False)
+            for key in keys:
+                pipeline.hgetall(self._keys.single(f"schedule:{key}"))
+                pipeline.lrange(self._keys.single(f"schedule:{key}:fires"), 0, -1)
+            answers = pipeline.execute()
+        return builtins.list(zip(answers[::2], answers[1::2], strict=True))
 
     def _now_ms(self) -> int:
         with store_errors():
             seconds, micros = self._redis.time()
         return int(seconds) * 1000 + int(micros) // 1000
 
-    def list(self) -> list[ScheduleView]:
-        """All schedules, by creation."""
-        with store_errors():
-            keys = self._redis.zrange(self._keys.single("schedules:all"), 0, -1)
-            pipeline = self._redis.pipeline(transaction=False)
-            for key in keys:
-                pipeline.hgetall(self._keys.single(f"schedule:{key}"))
-                pipeline.lrange(self._keys.single(f"schedule:{key}:fires"), 0, -1)
-            answers = pipeline.execute()
-        now = self._now_ms()
-        found = zip(keys, answers[::2], answers[1::2], strict=True)
-        return [_view(key, record, fires, now) for key, record, fires in found if record]
+
+def _fields(spec: ScheduleSpec, template: NewJob, owner: str) -> dict[str, str]:
+    """What the hash says of the definition; ``job`` is the record that scripts make jobs of."""
+    spec = spec.model_copy(update={"job": spec.job.model_copy(update={"queue": template.queue})})
+    record = record_of(template)
+    del record["id"]
+    return {
+        "definition": compact_json(spec.definition()),
+        "job": compact_json(record),
+        "overlap": "1" if spec.overlap else "0",
+        "limit": "" if spec.limit is None else str(spec.limit),
+        "owner": owner,
+    }
 
 
-def _spec(record: dict[str, str]) -> ScheduleSpec:
-    raw = json.loads(record["definition"])
-    raw["job"]["options"] = raw.pop("options")
-    return ScheduleSpec.model_validate(raw)
+def _continued(spec: ScheduleSpec, before: dict[str, str] | None, now: int) -> tuple[bool, int, int | None]:
+    """Of a definition put over the record ``before``: whether it is paused, the anchor of its grid, its next slot."""
+    if before is None:
+        anchor = spec.anchor(now)
+        return bool(spec.paused), anchor, spec.next_slot(now, anchor)
+    was_paused, count = before["paused"] == "1", int(before["count"])
+    paused = was_paused if spec.paused is None else spec.paused
+    if _spec(before["definition"]).rhythm() != spec.rhythm():
+        anchor = spec.anchor(now)
+        return paused, anchor, spec.next_slot(now, anchor, count)
+    anchor = int(before["anchor"])
+    if before["next"] and not was_paused:
+        return paused, anchor, spec.next_slot(int(before["next"]), anchor, count)
+    return paused, anchor, spec.next_slot(_from_now(before, now), anchor, count)
 
 
-def _job(spec: ScheduleSpec) -> NewJob:
-    return new_job(name=spec.job.name, data=spec.job.data, queue=spec.job.queue or "default", options=spec.job.options)
+def _from_now(record: dict[str, str], now: int) -> int:
+    """Now, or just behind the newest slot that was fired: it may have been in this very ms."""
+    return max(now, int(record.get("seen", 0)) + 1)
+
+
+def _next_from_now(spec: ScheduleSpec, record: dict[str, str], now: int) -> str:
+    upcoming = spec.next_slot(_from_now(record, now), int(record["anchor"]), int(record["count"]))
+    return "" if upcoming is None else str(upcoming)
+
+
+def _spec(definition: str) -> ScheduleSpec:
+    raw = json.loads(definition)
+    options = JobOptions.model_validate(raw["job"].pop("options"))
+    spec = ScheduleSpec.model_validate(raw)
+    return spec.model_copy(update={"job": spec.job.model_copy(update={"options": options})})
 
 
 def _view(key: str, record: dict[str, str], fires: Sequence[str], now: int) -> ScheduleView:
-    spec, count = _spec(record), int(record["count"])
+    spec, count, paused = _spec(record["definition"]), int(record["count"]), record["paused"] == "1"
+    data = json.loads(json.loads(record["job"])["data"])
+    spec = spec.model_copy(update={"job": spec.job.model_copy(update={"data": data})})
     upcoming: tuple[int, ...] = ()
-    state: Literal["active", "paused", "finished"] = "paused" if record["paused"] == "1" else "active"
-    if record["paused"] == "0" and not record["next"]:
+    state: Literal["active", "paused", "finished"] = "paused" if paused else "active"
+    if not record["next"]:
         state = "finished"
     elif state == "active":
         shown = SHOWN_SLOTS if spec.limit is None else min(SHOWN_SLOTS, spec.limit - count)
         upcoming = tuple(islice(spec.slots_from(max(now, int(record["next"])), int(record["anchor"])), shown))
-    return ScheduleView(key, spec, state, upcoming, tuple(json.loads(fire) for fire in fires), count)
+    return ScheduleView(key, spec, state, paused, upcoming, tuple(json.loads(fire) for fire in fires), count)

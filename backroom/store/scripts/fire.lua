@@ -1,36 +1,23 @@
 #!lua
--- Fires a schedule: checks that the slot is due and nobody fired it, stores its jobs, and sets the next slot, all at once.
---@include context events metrics queues removal finish moves storing schedules
+-- Fires a schedule: makes a job for each slot that is due and sets the next slot, all at once, and only once.
+--@include context events metrics queues removal finish moves storing schedules firing
 -- KEYS[1] key prefix
--- ARGV[1] settings   [2] schedule key   [3] the slot that is due, ms   [4] revision of the definition the caller read
---     [5] jobs, MessagePack array of {slot, job as in submit}, at most 100   [6] next slot, ms, or '' (finished)
--- Returns 'fired', 'early', 'overlap' (left out: the last job has not ended) or 'stale' (someone else was first)
+-- ARGV[1] settings   [2] schedule key   [3] the revision that the caller read
+--     [4] MessagePack array of {slot, id of its job}, oldest first, at most 100   [5] the slot after them, ms, or '' (none)
+-- Returns how many jobs it made, or -1: someone else was first, or nothing is due yet
 -- O(jobs * log n)
-local key, slot = schedule_key(ARGV[2]), tonumber(ARGV[3])
-if redis.call('ZSCORE', P .. 'schedules', ARGV[2]) ~= ARGV[3] then return 'stale' end
-local found = redis.call('HMGET', key, 'revision', 'overlap', 'lastJob')
-if found[1] ~= ARGV[4] then return 'stale' end
-if slot > now then return 'early' end
+local name, slot_after = ARGV[2], ARGV[5]
+local key = schedule_key(name)
+local found = redis.call('HMGET', key, 'revision', 'next', 'paused', 'overlap', 'limit', 'count')
+if found[1] ~= ARGV[3] or found[2] == '' or found[3] == '1' then return -1 end
+if tonumber(found[2]) > now then return -1 end
 
-redis.call('HSET', key, 'next', ARGV[6])
-set_next(ARGV[2], ARGV[6])
-local fires = cmsgpack.unpack(ARGV[5])
-if found[2] == '0' and found[3] then
-  local state = redis.call('HGET', job_key(found[3]), 'state')
-  if state == 'waiting' or state == 'delayed' or state == 'active' or state == 'waiting-children' then return 'overlap' end
-end
-if found[2] == '0' then fires = {fires[#fires]} end -- several at once would overlap too
-for _, fire in ipairs(fires) do
-  know_queue(fire.job.queue)
-  note_coming(fire.job.queue)
-end
-for place, fire in ipairs(fires) do
-  store(fire.job, place - 1)
-  remember_fire(ARGV[2], fire.slot, fire.job.id)
-  redis.call('HSET', key, 'lastJob', fire.job.id)
-end
-redis.call('HINCRBY', key, 'count', #fires)
-write_additions()
-settle_queues()
-write_metrics()
-return 'fired'
+local fires, limit, made = cmsgpack.unpack(ARGV[4]), tonumber(found[5]), tonumber(found[6])
+local seen = fires[#fires] and fires[#fires].slot or found[2]
+if found[4] == '0' and is_at_work(name) then fires = {} end
+while limit and made + #fires > limit do table.remove(fires) end
+if limit and made + #fires >= limit then slot_after = '' end
+revise(name, 'next', slot_after, 'seen', seen, 'count', made + #fires)
+set_next(name, slot_after)
+if #fires > 0 then make_jobs(name, fires) end
+return #fires
