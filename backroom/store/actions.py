@@ -14,9 +14,12 @@ __all__ = ["Actions"]
 class Actions(Part):
     """Each raises `NotFound`, or `WrongState` when the job's state does not allow it; then nothing was changed."""
 
-    def cancel(self, job_id: str) -> bool:
-        """Cancel a job that has not finished. True: done; False: it runs, and its worker was told to stop it."""
-        return self._act("cancel", "cancelled", job_id) == "ok"
+    def cancel(self, job_id: str, *, running: bool = True) -> bool:
+        """Cancel a job that has not finished. True: done; False: it runs, and its worker was told to stop it.
+
+        With ``running=False`` a job that runs is left alone: `WrongState`.
+        """
+        return self._act("cancel", "cancelled", job_id, "1" if running else "0") == "ok"
 
     def retry(self, job_id: str, *, reset_attempts: bool = False) -> None:
         """Run a finished job again, with its options and priority; without ``reset_attempts`` it has one more try."""

@@ -24,7 +24,9 @@ __all__ = [
     "encode_outcome",
 ]
 
-OutcomeKind = Literal["completed", "failed", "retry", "cancelled", "stalled", "release", "retry-after", "rate-limited"]
+OutcomeKind = Literal[
+    "completed", "failed", "retry", "cancelled", "stalled", "release", "retry-after", "rate-limited", "replaced"
+]
 
 
 _WITH_ERROR = frozenset({"failed", "retry", "stalled"})
@@ -72,6 +74,8 @@ class Outcome(msgspec.Struct, omit_defaults=True):
     progress: str | None = None
     #: Log lines, JSON texts, that were not reported yet.
     logs: list[str] | None = None
+    #: JSON text: the results of the tasks that it published, as Celery writes them.
+    children: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what a script could not carry out: it would stop half-way."""
@@ -182,10 +186,26 @@ class Execution(Part):
         code: int = self._run("report", job_id, token, progress or "", pack(logs), redis=redis)
         return _RENEWALS[code]
 
-    def stage(self, job_id: str, token: str, *, name: str, data: str, celery: str, redis: Redis | None = None) -> bool:
-        """Keep what the next try is given until this one is settled as a retry."""
-        new = json.dumps({"name": name, "data": data, "celery": celery})
-        return bool(self._run("stage", job_id, token, new, redis=redis))
+    def stage(self, job_id: str, token: str, *, name: str, data: str, celery: str, queue: str | None = None) -> bool:
+        """Keep what the next try is given until this one is settled as a retry, or as replaced.
+
+        ``queue``: another one than the job's.
+        """
+        new = {"name": name, "data": data, "celery": celery} | ({"queue": queue} if queue else {})
+        return bool(self._run("stage", job_id, token, json.dumps(new)))
+
+    def expect(self, job_id: str, token: str) -> bool:
+        """Let a running job, once it is settled as replaced, wait for what others `supply`."""
+        return bool(self._run("expect", job_id, token))
+
+    def supply(self, job_id: str, *, name: str, queue: str, data: str, celery: str, delay_ms: int = 0) -> bool:
+        """Bring what a job expects to go on as. False: it expects nothing."""
+        new = json.dumps({"name": name, "queue": queue, "data": data, "celery": celery})
+        return bool(self._run("supply", job_id, new, delay_ms))
+
+    def forsake(self, job_id: str, error: str) -> bool:
+        """Fail a job: what it expects will never come. ``error`` is JSON text. False: it expects nothing."""
+        return bool(self._run("forsake", job_id, error))
 
 
 def _check_number(number: int) -> None:

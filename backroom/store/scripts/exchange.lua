@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Settles a batch of outcomes and claims the next batch of jobs: the worker's one call in its hot path.
---@include context events metrics queues removal finish moves logs outcomes claims
+--@include context events metrics queues removal finish moves logs staging outcomes claims
 -- KEYS[1] key prefix
 -- ARGV[1] settings, see context
 --     [2] outcomes, MessagePack array, see outcomes; at most 1000

@@ -17,7 +17,9 @@ local function take_back(id, token)
   return held
 end
 
-local function clear(held, ...) redis.call('HDEL', job_key(held.id), 'token', 'score', 'staged', ...) end
+local function clear(held, ...)
+  redis.call('HDEL', job_key(held.id), 'token', 'score', 'staged', 'expects', 'forsaken', ...)
+end
 
 local function log_outcome(held, outcome, error_text, run)
   log_try(held.id, {attempt = held.made + 1, startedAt = held.started, finishedAt = now, worker = held.worker or nil,
@@ -96,22 +98,11 @@ local function defer(held, outcome)
   end
 end
 
--- What the next try is given, if the last one changed it: the task of the job, too, may be another one from now on.
-local function apply_staged(held)
-  local key, new = job_key(held.id), cjson.decode(held.staged)
-  redis.call('HSET', key, 'name', new.name, 'data', new.data, 'celery', new.celery)
-  if new.name == held.name then return end
-  local created = redis.call('ZSCORE', P .. 'by:name:' .. held.name, held.id)
-  redis.call('ZREM', P .. 'by:name:' .. held.name, held.id)
-  redis.call('ZADD', P .. 'by:name:' .. new.name, created, held.id)
-  held.name = new.name
-end
-
 -- The try failed and another one follows.
 local function try_again(held, outcome, ...)
   redis.call('HSET', job_key(held.id), 'error', outcome.error, ...)
   count('retries', held.queue, held.name)
-  if held.staged then apply_staged(held) end
+  if held.staged then give(held, cjson.decode(held.staged)) end
   if (outcome.delay or 0) > 0 then
     to_delayed(held.id, held.queue, held.name, now + outcome.delay, 'backoff')
   else
@@ -119,18 +110,43 @@ local function try_again(held, outcome, ...)
   end
 end
 
--- Applies one outcome {id, token, outcome, result?, error?, delay?, run?, tried?, logs?, progress?}. Returns 1, or 0 if refused.
+-- Celery's self.replace(...): the job goes on under its id as something else. With that in hand it does so at once; else others
+-- will bring it (see supply) or have said already that it will never come (see forsake).
+local function go_on(held, expects, forsaken)
+  if held.cancel then return end_cancelled(held) end
+  if held.staged then
+    give(held, cjson.decode(held.staged))
+    to_waiting(held.id, held.queue, held.name, held.priority, held.lifo, now)
+  elseif forsaken then
+    end_failed(held, forsaken)
+  elseif expects then
+    redis.call('ZADD', state_key(held.queue, 'waiting-children'), micros, held.id)
+    redis.call('HSET', job_key(held.id), 'state', 'waiting-children', 'expects', 1)
+  else
+    end_failed(held, own_error('Replaced', 'the job was replaced with nothing', held.made + 1))
+  end
+end
+
+-- Applies one outcome {id, token, outcome, result?, error?, delay?, run?, tried?, logs?, progress?, children?}.
+-- Returns 1, or 0 if refused.
 local function settle(outcome)
   local id, kind = outcome.id, outcome.outcome
   local held = take_back(id, outcome.token)
   if not held then return 0 end
   if outcome.logs then append_logs(id, outcome.logs) end
   if outcome.progress then redis.call('HSET', job_key(id), 'progress', outcome.progress) end
+  if outcome.children then redis.call('HSET', job_key(id), 'children', outcome.children) end
   if kind == 'release' then put_back(held) return 1 end
   if kind == 'stalled' then lose(held, outcome.error) return 1 end
   if kind == 'retry-after' or kind == 'rate-limited' then defer(held, outcome) return 1 end
   local run, made = outcome.run or now - held.started, held.made + 1
   observe('run', RUN_BUCKETS, held.queue, held.name, run)
+  if kind == 'replaced' then
+    local found = redis.call('HMGET', job_key(id), 'expects', 'forsaken')
+    clear(held, 'error', 'why', 'deferred', 'expires', 'progress')
+    go_on(held, found[1], found[2])
+    return 1
+  end
   if kind == 'completed' then
     clear(held, 'error', 'why', 'deferred', 'cancel', 'expires')
     finish(id, held.queue, held.name, 'completed', held.keep_completed, 'made', made, 'run', run, 'result', outcome.result)
