@@ -54,20 +54,20 @@ class Inspection(Part):
 
     def get(self, job_id: str, *, attempts: bool = False) -> Job:
         """The job, with its attempt log if ``attempts``. Raises `NotFound`."""
-        with store_errors():
-            pipeline = self._redis.pipeline(transaction=True)
-            pipeline.hgetall(self._keys.job(job_id))
-            if attempts:
-                pipeline.lrange(self._keys.tries(job_id), 0, -1)
-            answers = pipeline.execute()
-        record = answers[0]
+        tries = None
+        if attempts:
+            fields, tries = self._run("read", job_id)
+            record = dict(zip(fields[::2], fields[1::2], strict=True))
+        else:
+            with store_errors():
+                record = self._redis.hgetall(self._keys.job(job_id))
         if not record:
             raise NotFound("job", job_id)
         situation = {}
         if record["state"] == State.WAITING:
             with store_errors():
                 situation = read_situations(self._redis, self._keys, [record["queue"]])
-        return job_from_record(job_id, record, situation.get(record["queue"]), answers[1] if attempts else None)
+        return job_from_record(job_id, record, situation.get(record["queue"]), tries)
 
     def record(self, job_id: str) -> dict[str, str] | None:
         """The job as the store keeps it, field by field, or None: for the engine, which must rebuild exceptions."""

@@ -1,4 +1,4 @@
-#!lua flags=no-writes
+#!lua flags=no-writes,allow-oom
 -- Reads lines of a job's log.
 --@include context
 -- KEYS[1] key prefix   ARGV[1] settings   [2] job id   [3] number of the last line already known, or 0   [4] the most lines

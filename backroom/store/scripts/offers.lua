@@ -1,4 +1,4 @@
-#!lua flags=no-writes
+#!lua flags=no-writes,allow-oom
 -- Reads the job types on offer.
 --@include context
 -- KEYS[1] key prefix   ARGV[1] settings

@@ -139,12 +139,10 @@ def test_the_log_goes_on_over_tries(store: Store, worker: Worker) -> None:
 
 
 def test_what_was_staged_is_given_to_the_next_try(store: Store, worker: Worker) -> None:
-    job_id = submit(store, "before", data={"n": 1}, attempts=2)
-    claimed = worker.claim_one()
-    store.execution.stage(job_id, claimed.token, name="after", data='{"n":2}', celery='{"c":1}')
-    assert store.inspection.get(job_id).data == {"n": 1}
+    submit(store, "before", data={"n": 1}, attempts=2)
+    staged = json.dumps({"name": "after", "data": '{"n":2}', "celery": '{"c":1}'})
 
-    worker.end(claimed, "retry")
+    worker.end(worker.claim_one(), "retry", staged=staged)
 
     again = worker.claim_one()
     assert (again.name, again.data, again.celery) == ("after", '{"n":2}', '{"c":1}')
@@ -152,29 +150,8 @@ def test_what_was_staged_is_given_to_the_next_try(store: Store, worker: Worker) 
 
 def test_a_job_that_became_another_task_is_found_by_its_new_name(store: Store, worker: Worker) -> None:
     job_id = submit(store, "before", attempts=2)
-    claimed = worker.claim_one()
-    store.execution.stage(job_id, claimed.token, name="after", data="{}", celery="{}")
-    worker.end(claimed, "retry")
+    worker.end(worker.claim_one(), "retry", staged=json.dumps({"name": "after", "data": "{}", "celery": "{}"}))
 
     found = {name: [job.id for job in store.listing.page(JobQuery(names=[name])).jobs] for name in ("before", "after")}
 
     assert found == {"before": [], "after": [job_id]}
-
-
-@pytest.mark.parametrize("kind", ["retry-after", "release", "stalled", "rate-limited"])
-def test_what_was_staged_ends_with_the_try_that_staged_it(store: Store, worker: Worker, kind: str) -> None:
-    job_id = submit(store, data={"n": 1}, attempts=9)
-    claimed = worker.claim_one()
-    store.execution.stage(job_id, claimed.token, name="task", data='{"n":2}', celery="{}")
-    worker.end(claimed, kind, delay=0)  # type: ignore[arg-type]
-
-    worker.end(worker.claim_one(), "retry")
-
-    assert worker.claim_one().data == '{"n":1}'
-
-
-def test_staging_needs_the_token(store: Store, worker: Worker) -> None:
-    job_id = submit(store)
-    worker.claim_one()
-
-    assert not store.execution.stage(job_id, "forged", name="task", data="{}", celery="{}")
