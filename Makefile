@@ -69,7 +69,7 @@ format: .venv-dev ## Format the code and mend what the linter can mend
 COMPILE = $(BIN)/python -m uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml
 lock: .venv-dev ## Lock the newest allowed packages anew, with hashes
 	$(COMPILE) --upgrade --output-file requirements/runtime.txt
-	$(COMPILE) --upgrade --output-file requirements/run.txt --constraint requirements/runtime.txt --group build --extra local
+	$(COMPILE) --upgrade --output-file requirements/run.txt --constraint requirements/runtime.txt --group build --extra local --extra client
 	$(COMPILE) --upgrade --output-file requirements/dev.txt --constraint requirements/runtime.txt --group build --all-extras
 
 clean: ## Remove .venv, caches and what tests left; DATA_DIR (the jobs) stays
