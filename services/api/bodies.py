@@ -2,14 +2,15 @@
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, RootModel
 
 from backroom.model.job import MAX_USER_ID_LENGTH
 from backroom.model.names import NAME_PATTERN, check_name
 from backroom.model.options import JobOptions, parse_options
+from backroom.model.schedule import ScheduleSpec, parse_schedule
 from services.api.http.validation import Input, with_own_errors
 
-__all__ = ["EnqueueBody", "JobBody", "JobsBody", "Name", "Options"]
+__all__ = ["EnqueueBody", "JobBody", "JobsBody", "Name", "Options", "ScheduleBody"]
 
 MAX_BULK = 1000
 
@@ -43,3 +44,7 @@ class JobsBody(Input):
     """Jobs to submit together, all or none."""
 
     jobs: Annotated[list[JobBody], Field(min_length=1, max_length=MAX_BULK)]
+
+
+class ScheduleBody(RootModel[Annotated[ScheduleSpec, BeforeValidator(with_own_errors(parse_schedule))]]):
+    """A schedule, complete: what is left out has its default."""

@@ -20,6 +20,8 @@ __all__ = [
     "ProblemView",
     "QueueList",
     "QueueView",
+    "ScheduleList",
+    "ScheduleView",
     "SingleJob",
     "Stats",
     "SubmittedJob",
@@ -256,6 +258,50 @@ class WorkerList(View):
     """All workers."""
 
     workers: list[WorkerView]
+
+
+class ScheduledJob(View):
+    """What the jobs of a schedule are made of."""
+
+    name: str
+    queue: str
+    options: JobOptions
+    data: Any
+
+
+class Fire(View):
+    """A job that a schedule has made."""
+
+    slot: datetime | None = Field(description="What it was made for; null: it was run by hand.")
+    at: datetime
+    job_id: str
+
+
+class ScheduleView(View):
+    """A schedule."""
+
+    key: str
+    pattern: str | None
+    every: int | None = Field(description="In ms.")
+    tz: str
+    description: str = Field(description="The rhythm in words.")
+    job: ScheduledJob
+    start_date: datetime | None
+    end_date: datetime | None
+    limit: int | None
+    misfire: Literal["skip", "one", "all"]
+    overlap: bool
+    paused: bool
+    state: Literal["active", "paused", "finished"]
+    next: list[datetime] = Field(description="The next slots, at most 5.")
+    last_fires: list[Fire] = Field(description="The newest 10, newest first.")
+    fire_count: int = Field(description="Jobs made for slots; those run by hand do not count.")
+
+
+class ScheduleList(View):
+    """All schedules."""
+
+    schedules: list[ScheduleView]
 
 
 class Stats(View):

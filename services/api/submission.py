@@ -18,7 +18,7 @@ from services.api.http.operation import Call
 from services.api.http.problems import Problem
 from services.api.views import job_links, job_view, unfinished_headers
 
-__all__ = ["Draft", "prepare", "submit_one"]
+__all__ = ["Draft", "as_submitted", "prepare", "submit_one"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,20 +115,20 @@ def _stored(backend: Backend, new: NewJob) -> tuple[Job, bool]:
     while True:
         [submitted] = backend.store.submission.submit([new])
         if not submitted.duplicate and (not submitted.held or submitted.state is State.DELAYED):
-            return _as_submitted(new, submitted), False
+            return as_submitted(new, submitted), False
         try:
             return backend.store.inspection.get(new.id), submitted.duplicate
         except NotFound:
             if not submitted.duplicate:  # it has ended and was removed at once, as removeOnComplete may ask
-                return _as_submitted(new, submitted), False
+                return as_submitted(new, submitted), False
             # the job that had the id has just been removed: the id is free
         except StoreUnavailable:
             if submitted.duplicate:
                 raise
-            return _as_submitted(new, submitted), False
+            return as_submitted(new, submitted), False
 
 
-def _as_submitted(new: NewJob, submitted: Submitted) -> Job:
+def as_submitted(new: NewJob, submitted: Submitted) -> Job:
     """The job as it was submitted."""
     options = new.options
     created = datetime.fromtimestamp(submitted.at / 1000, UTC)

@@ -17,6 +17,8 @@ __all__ = ["document"]
 
 _REF: Final = "#/components/schemas/{model}"
 _NAME: Final = {"type": "string", "pattern": NAME_PATTERN}
+#: Path parameters that are more than a name: the keys of schedules that are defined in code begin with a colon's word.
+_PATH: Final = {"key": {"type": "string", "pattern": r"^(code:|celery:)?[A-Za-z0-9._~-]{1,128}$"}}
 _ALWAYS: Final = (403, 500)
 _INTRO: Final = """\
 Jobs go in over HTTP and are done by workers in the background. Durations are in milliseconds unless a name says
@@ -117,7 +119,10 @@ def _operation(operation: Operation, refs: Refs) -> Schema:
     if operation.description:
         found["description"] = operation.description
     parameters = [
-        *({"name": name, "in": "path", "required": True, "schema": _NAME} for name in operation.parameters),
+        *(
+            {"name": name, "in": "path", "required": True, "schema": _PATH.get(name, _NAME)}
+            for name in operation.parameters
+        ),
         *_query_parameters(operation.query),
         *(
             {"name": name, "in": "header", "required": False, "description": text, "schema": {"type": "string"}}

@@ -60,10 +60,32 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         ProblemType("not-found", 404, "Not found", "There is no such resource."),
         ProblemType("method-not-allowed", 405, "Method not allowed", "The Allow header lists the methods that are."),
         ProblemType("wrong-state", 409, "Wrong state", "The state of the job does not allow this action."),
+        ProblemType(
+            "queue-busy", 409, "Queue busy", "Jobs of the queue are running. Wait for them, or send {\"force\": true}."
+        ),
+        ProblemType(
+            "precondition-failed",
+            412,
+            "Precondition failed",
+            "The job has changed since it was read: none of the tags in If-Match is its ETag now. Read it again.",
+        ),
+        ProblemType(
+            "defined-in-code",
+            409,
+            "Defined in code",
+            "The schedule comes from the code of a job, or from the configuration of a Celery application. It can be "
+            "paused, resumed and run here; anything else is to be changed there.",
+        ),
         ProblemType("too-large", 413, "Too large", "The body, or the data of a job, exceeds the limit that is named."),
         ProblemType("unsupported-media-type", 415, "Unsupported media type", "Bodies are application/json in UTF-8."),
         ProblemType(
             "invalid-input", 422, "Invalid input", "'errors' has a JSON Pointer, a code and a sentence for each field."
+        ),
+        ProblemType(
+            "precondition-required",
+            428,
+            "Precondition required",
+            "Send the ETag of the job as you have read it in If-Match, so that no change of others is overwritten.",
         ),
         ProblemType(
             "internal-error",
@@ -154,6 +176,8 @@ _IN_OWN_WORDS: Final[Mapping[type[Exception], str]] = {
     model.WrongState: "wrong-state",
     model.TooLarge: "too-large",
     model.QueueFull: "queue-full",
+    model.QueueBusy: "queue-busy",
+    model.Stale: "precondition-failed",
 }
 
 

@@ -10,7 +10,19 @@ from services.api.http.answers import Answer
 from services.api.http.operation import Call, Reply, Resource
 from services.api.http.validation import NoBody, NoQuery
 from services.api.pages import PAGE, page_answer
-from services.api.routes import around, bulk, job_actions, job_types, jobs, queues, quick, stats, submit, workers
+from services.api.routes import (
+    around,
+    bulk,
+    job_actions,
+    job_types,
+    jobs,
+    queues,
+    quick,
+    schedules,
+    stats,
+    submit,
+    workers,
+)
 
 __all__ = ["document", "resource", "resources"]
 
@@ -26,6 +38,7 @@ def resources() -> list[Resource]:
         jobs.resource,
         job_actions.resource,
         queues.resource,
+        schedules.resource,
         job_types.resource,
         workers.resource,
         stats.resource,

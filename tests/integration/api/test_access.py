@@ -6,6 +6,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from requests import Response
 
 from backroom.local.server import EmbeddedServer
 from backroom.store import Store, connect
@@ -119,6 +120,24 @@ def test_a_key_of_some_queues_and_types_sees_and_touches_no_others(api: Api) -> 
     assert [one["name"] for one in api.get("/v1/job-types", headers=narrow).json()["jobTypes"]] == ["anything"]
     assert api.get("/v1/stats", headers=narrow).json()["queues"] == 1
     assert api.get(f"/v1/jobs/{own.json()['id']}", headers=narrow).status_code == 200
+
+
+def test_a_key_of_some_queues_and_types_sees_and_touches_no_other_schedules(api: Api) -> None:
+    narrow, ops = HEADERS["narrow"], HEADERS["ops"]
+
+    def put(key: str, queue: str, headers: dict[str, str]) -> Response:
+        body = {"every": 60_000, "paused": True, "job": {"name": "anything", "queue": queue}}
+        return api.call("PUT", f"/v1/schedules/{key}", json=body, headers=headers)
+
+    assert put("own", "misc", narrow).status_code == 201
+    problem(put("new", "other", narrow), 403, "forbidden")
+    assert put("foreign", "other", ops).status_code == 201
+    problem(put("foreign", "misc", narrow), 403, "forbidden")
+    problem(api.get("/v1/schedules/foreign", headers=narrow), 404, "not-found")
+    for verb in ("pause", "resume", "run"):
+        problem(api.post(f"/v1/schedules/foreign/{verb}", headers=narrow), 404, "not-found")
+    problem(api.call("DELETE", "/v1/schedules/foreign", headers=narrow), 404, "not-found")
+    assert [one["key"] for one in api.get("/v1/schedules", headers=narrow).json()["schedules"]] == ["own"]
 
 
 def test_a_key_is_named_in_the_log_and_never_written(api: Api) -> None:
