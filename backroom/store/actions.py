@@ -44,12 +44,13 @@ class Actions(Part):
 
     def update(
         self, job_id: str, version: str, *, data: str | None = None, user_id: str | None = None,
-        priority: int | None = None, tags: Sequence[str] | None = None,
+        priority: int | None = None, tags: Sequence[str] | None = None, options: str | None = None,
     ) -> None:  # fmt: skip
         """Change a job that is not running and has not finished; what is None stays.
 
         ``version`` is that of the job as the caller has read it: raises `Stale` if it has changed. ``data`` is JSON
-        text, and ``user_id`` the ``userId`` in it.
+        text, and ``user_id`` the ``userId`` in it; ``options`` is JSON text of all options, the changed ones among
+        them.
         """
         change: dict[str, Any] = {}
         if data is not None:
@@ -60,6 +61,8 @@ class Actions(Part):
             change["priority"] = priority
         if tags is not None:
             change["tags"] = list(tags)
+        if options is not None:
+            change["options"] = options
         if self._act("update", "changed", job_id, version, pack(change)) == "stale":
             raise Stale(job_id)
 

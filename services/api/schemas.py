@@ -25,6 +25,7 @@ __all__ = [
     "SingleJob",
     "Stats",
     "SubmittedJob",
+    "View",
     "WorkerList",
 ]
 

@@ -16,9 +16,10 @@ from services.api.http.access import Principal
 from services.api.http.answers import Answer
 from services.api.http.operation import Call
 from services.api.http.problems import Problem
+from services.api.job_types import KnownType
 from services.api.views import job_links, job_view, unfinished_headers
 
-__all__ = ["Draft", "as_submitted", "prepare", "submit_one"]
+__all__ = ["Draft", "as_submitted", "known_type", "prepare", "submit_one"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +53,24 @@ def prepare(call: Call[Any, Any], drafts: Sequence[Draft]) -> list[NewJob]:
     return jobs
 
 
+def known_type(backend: Backend, name: str, *, pointer: str) -> KnownType | None:
+    """The job type of this name; None for one that nobody offers, where the operator allows such names.
+
+    Raises as `Catalogue.find` does where not.
+    """
+    try:
+        return backend.job_types.find(name, pointer=pointer)
+    except (InvalidInput, Problem):
+        if not backend.settings.allow_unknown_job_types:
+            raise
+        return None
+
+
 def _prepared(backend: Backend, principal: Principal, draft: Draft, trace: str | None) -> NewJob:
     settings = backend.settings
     options = draft.options
     queue = draft.queue
-    known = None
-    try:
-        known = backend.job_types.find(draft.name, pointer=f"{draft.pointer}/name")
-    except (InvalidInput, Problem):
-        if not settings.allow_unknown_job_types:
-            raise
+    known = known_type(backend, draft.name, pointer=f"{draft.pointer}/name")
     if known is not None:
         queue = queue or known.queue
         options = options.merged(known.defaults)
@@ -110,7 +119,8 @@ def _answer(job: Job, *, duplicate: bool, waited: int | None = None) -> Answer:
 def _stored(backend: Backend, new: NewJob) -> tuple[Job, bool]:
     """Store the job; return it as it is now, and whether its id was in use, so that it is another one.
 
-    A new job is not read back, which would double what a submission costs, unless its queue holds it: the reason is news.
+    A new job is not read back, which would double what a submission costs, unless its queue holds it: then the reason
+    is news.
     """
     while True:
         [submitted] = backend.store.submission.submit([new])

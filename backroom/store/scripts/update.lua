@@ -2,7 +2,8 @@
 -- Changes data, priority or tags of a job that is not running, if it is still what the caller has read.
 --@include context events metrics queues removal moves actions
 -- KEYS[1] key prefix
--- ARGV[1] settings   [2] job id   [3] version the caller has read (see records)   [4] MessagePack {data?, priority?, tags?, user?}
+-- ARGV[1] settings   [2] job id   [3] version the caller has read (see records)   [4] MessagePack {data?, user?, priority?, tags?,
+--     options?: JSON text of all options}
 -- Returns {'ok'}, {'missing'}, {'state', state} or {'stale'}
 -- O(log n)
 local id, key = ARGV[2], job_key(ARGV[2])
@@ -18,6 +19,7 @@ for at = 1, 17 do parts[at] = record[at] or '' end
 if redis.sha1hex(table.concat(parts, '\0')):sub(1, 16) ~= ARGV[3] then return {'stale'} end
 
 local change = cmsgpack.unpack(ARGV[4])
+if change.options then redis.call('HSET', key, 'options', change.options) end
 if change.data then
   redis.call('HSET', key, 'data', change.data)
   local before, created = redis.call('HGET', key, 'user'), redis.call('ZSCORE', P .. 'by:queue:' .. job.queue, id)

@@ -61,7 +61,7 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         ProblemType("method-not-allowed", 405, "Method not allowed", "The Allow header lists the methods that are."),
         ProblemType("wrong-state", 409, "Wrong state", "The state of the job does not allow this action."),
         ProblemType(
-            "queue-busy", 409, "Queue busy", "Jobs of the queue are running. Wait for them, or send {\"force\": true}."
+            "queue-busy", 409, "Queue busy", 'Jobs of the queue are running. Wait for them, or send {"force": true}.'
         ),
         ProblemType(
             "precondition-failed",
