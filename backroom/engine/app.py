@@ -5,12 +5,12 @@ import os
 import pkgutil
 from types import ModuleType
 
-from celery import Celery
+from celery import Celery, current_app
 
-from backroom.engine.urls import celery_url
+from backroom.engine.urls import celery_url, store_url
 from backroom.model.job import DEFAULT_QUEUE
 from backroom.settings import Settings, get_settings
-from backroom.store import Store
+from backroom.store import Store, connect
 
 __all__ = ["create_app", "current_store", "import_jobs"]
 
@@ -56,5 +56,6 @@ def current_store() -> Store:
     pid = os.getpid()
     if pid not in _stores:
         _stores.clear()
-        _stores[pid] = Store.from_settings(get_settings())
+        settings = get_settings()
+        _stores[pid] = Store(connect(store_url(current_app), timeout=settings.redis_timeout_seconds), settings=settings)
     return _stores[pid]

@@ -1,13 +1,16 @@
 """The job that runs in this thread, and what code inside it may say and ask."""
 
+import enum
 import json
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+from backroom.engine.errors import clean
 from backroom.model.options import JobOptions
 
 __all__ = [
@@ -17,6 +20,8 @@ __all__ = [
     "NullReporter",
     "Reporter",
     "RunningJob",
+    "Wish",
+    "capture_logs",
     "current_job",
     "options_of",
     "running",
@@ -26,21 +31,34 @@ __all__ = [
 
 #: Longer log messages are cut, in characters.
 MAX_LOG_MESSAGE = 16_384
-#: Between two reports of the same job to the store, in seconds; what comes in between goes together.
-REPORT_SECONDS = 0.25
+#: The most log text of a job that waits to be reported, in characters; the newest lines are kept.
+MAX_UNREPORTED = 1_000_000
 #: How old the answer to "is it cancelled?" may be, in seconds.
 CANCEL_CHECK_SECONDS = 1.0
 
 
+class Wish(enum.IntEnum):
+    """What a worker may ask of a running job."""
+
+    #: Someone wants it cancelled.
+    CANCELLED = 1
+    #: It has run longer than its timeout.
+    TIMEOUT = 2
+    #: It was given to another worker.
+    LOST = 3
+    #: It has run longer than its soft timeout.
+    SOFT = 4
+
+
 class JobStopped(BaseException):
-    """Raised in a job of the threads pool, at its next call to ``current_job``, when it was cancelled or ran out of time.
+    """Raised in a job that was cancelled or ran out of time: in a thread at its next call to ``current_job``, else at once.
 
     Not an `Exception`, so that ``except Exception`` in a job does not swallow it.
     """
 
-    def __init__(self, why: str) -> None:
+    def __init__(self, why: Wish) -> None:
         self.why = why
-        super().__init__(f"the job was stopped: {why}")
+        super().__init__(f"the job was stopped: {why.name.lower()}")
 
 
 class Reporter(Protocol):
@@ -52,8 +70,8 @@ class Reporter(Protocol):
     def is_cancelled(self, job: "RunningJob") -> bool:
         """Ask whether someone wants the job cancelled."""
 
-    def stage(self, job: "RunningJob", *, name: str, data: str, celery: str) -> None:
-        """Keep what the next try of the job is given."""
+    def expect(self, job: "RunningJob") -> None:
+        """The job will go on as something that other jobs bring."""
 
 
 class NullReporter:
@@ -66,15 +84,24 @@ class NullReporter:
         """Nobody can."""
         return False
 
-    def stage(self, job: "RunningJob", *, name: str, data: str, celery: str) -> None:
-        """There is no next try."""
+    def expect(self, job: "RunningJob") -> None:
+        """Nobody will bring it."""
 
 
 class RunningJob:
-    """A job while it runs. Its parts may be touched by the reporter's thread too, hence the lock."""
+    """A job while it runs. Its parts may be touched by the reporter's thread too, hence the locks."""
 
     def __init__(
-        self, *, job_id: str, name: str, queue: str, token: str, attempt: int, options: dict[str, Any], reporter: Reporter
+        self,
+        *,
+        job_id: str,
+        name: str,
+        queue: str,
+        token: str,
+        attempt: int,
+        options: dict[str, Any],
+        reporter: Reporter,
+        most_lines: int = 1000,
     ) -> None:
         self.id, self.name, self.queue, self.token, self.attempt = job_id, name, queue, token, attempt
         #: The options of the job, in JSON's words.
@@ -82,15 +109,27 @@ class RunningJob:
         #: JSON text of the result, once the task has returned.
         self.result: str | None = None
         #: Set by the worker to stop the job (threads pool): why.
-        self.stop: str | None = None
-        #: Whether it left something for its next try.
-        self.staged = False
-        self._reporter = reporter
+        self.stop: Wish | None = None
+        #: What it goes on as under its id, if this try has said so: JSON text (see `backroom.store.execution.Outcome`).
+        self.staged: str | None = None
+        #: When that may start, in seconds since 1970; 0: at once.
+        self.staged_for = 0.0
+        #: Others will bring what it goes on as.
+        self.expects = False
+        #: What it has said of its failure itself (``update_state(state="FAILURE")``), for when it ends in ``Ignore``.
+        self.verdict: Any = None
+        #: JSON text: the results of the tasks that it has published.
+        self.children: str | None = None
+        #: Whether it was told that it is cancelled.
+        self.heeded = False
+        self._reporter, self._most_lines = reporter, most_lines
         self._lock = threading.Lock()
         self._progress: str | None = None
-        self._lines: list[str] = []
+        self._lines: deque[str] = deque()
+        self._size = 0
+        self._reporting = threading.Lock()
+        self._finished = False
         self._asked_at = float("-inf")
-        self._cancelled = False
 
     def checkpoint(self) -> None:
         """Raise `JobStopped` if the worker wants the job stopped."""
@@ -102,7 +141,7 @@ class RunningJob:
         self.checkpoint()
         if isinstance(percent, bool) or not isinstance(percent, int | float) or not 0 <= percent <= 100:  # noqa: PLR2004 - per cent
             raise ValueError(f"progress is a number from 0 to 100, not {percent!r}")
-        self.set_progress({"percent": percent, "message": message, **more})
+        self.set_progress({"percent": percent, "message": None if message is None else clean(str(message)), **more})
 
     def set_progress(self, value: dict[str, Any]) -> None:
         """Replace the progress record."""
@@ -116,42 +155,74 @@ class RunningJob:
         line = {
             "at": int(time.time() * 1000),
             "level": level,
-            "logger": logger,
-            "message": message[:MAX_LOG_MESSAGE],
+            "logger": clean(logger),
+            "message": clean(message[:MAX_LOG_MESSAGE]),
             "attempt": self.attempt,
         }
         text = json.dumps(line, separators=(",", ":"))
         with self._lock:
             self._lines.append(text)
+            self._size += len(text)
+            while len(self._lines) > self._most_lines or self._size > MAX_UNREPORTED:
+                self._size -= len(self._lines.popleft())
         self._reporter.note(self)
 
-    def take_unreported(self) -> tuple[str | None, list[str]]:
-        """The newest progress and the log lines that were not reported; they count as reported from now on."""
-        with self._lock:
-            progress, lines = self._progress, self._lines
-            self._progress, self._lines = None, []
-        return progress, lines
+    def report(self, send: Callable[[str | None, list[str]], bool]) -> bool:
+        """Have what is unreported sent, unless the job has ended: then its outcome takes it along.
 
-    def give_back(self, progress: str | None, lines: list[str]) -> None:
-        """Undo `take_unreported` after a failed report."""
+        ``send(progress, lines)`` says whether that worked. False: it did not, and is to be tried again.
+        """
+        with self._reporting:
+            if self._finished:
+                return True
+            progress, lines = self._take()
+            if progress is None and not lines:
+                return True
+            if send(progress, lines):
+                return True
+            with self._lock:
+                self._progress = self._progress if self._progress is not None else progress
+                self._lines.extendleft(reversed(lines))
+                self._size += sum(map(len, lines))
+            return False
+
+    def finish(self) -> tuple[str | None, list[str]]:
+        """The job has ended: the newest progress and the log lines that were not reported, for its outcome.
+
+        Waits for a report that is under way: it would be refused once the outcome is settled.
+        """
+        with self._reporting:
+            self._finished = True
+            return self._take()
+
+    def _take(self) -> tuple[str | None, list[str]]:
         with self._lock:
-            self._progress = self._progress if self._progress is not None else progress
-            self._lines = lines + self._lines
+            progress, lines = self._progress, list(self._lines)
+            self._progress, self._size = None, 0
+            self._lines.clear()
+        return progress, lines
 
     @property
     def cancelled(self) -> bool:
-        """Whether someone wants the job cancelled; asks the store at most once a second."""
-        if self.stop is not None or self._cancelled:
-            return True
+        """Whether someone wants the job to end; asks the store at most once a second."""
         now = time.monotonic()
-        if now - self._asked_at >= CANCEL_CHECK_SECONDS:
+        if not self.heeded and self.stop is None and now - self._asked_at >= CANCEL_CHECK_SECONDS:
             self._asked_at = now
-            self._cancelled = self._reporter.is_cancelled(self)
-        return self._cancelled
+            self.heeded = self._reporter.is_cancelled(self)
+        if self.stop is not None:
+            self.heeded = True
+        return self.heeded
 
-    def stage(self, *, name: str, data: str, celery: str) -> None:
-        """Keep what the next try is given (``self.retry(args=...)``, ``self.replace(...)``)."""
-        self._reporter.stage(self, name=name, data=data, celery=celery)
+    def stage(self, *, name: str, data: str, celery: str, queue: str, start_at: float) -> None:
+        """Keep what the job goes on as (``self.retry(...)``, ``self.replace(...)``); it travels with the outcome."""
+        new = {"name": name, "data": data, "celery": celery} | ({"queue": queue} if queue != self.queue else {})
+        self.staged, self.staged_for = json.dumps(new), start_at
+
+    def expect(self) -> None:
+        """Others will bring what the job goes on as (``self.replace(a chain or chord)``). Raises `StoreUnavailable`."""
+        if not self.expects:
+            self._reporter.expect(self)
+            self.expects = True
 
 
 _here = threading.local()
@@ -243,6 +314,19 @@ class LogCapture(logging.Handler):
             job.log(level, "print" if record.name == self._PRINTED else record.name, message)
         except Exception:  # noqa: BLE001 - logging must never fail the job; this is what logging's handlers do
             self.handleError(record)
+
+
+def capture_logs() -> None:
+    """Have what jobs log at INFO and above captured, whatever level this process's own output has."""
+    root, tasks = logging.getLogger(), logging.getLogger("celery.task")
+    # What `celery.utils.log.get_task_logger` makes may not reach the root logger.
+    for logger in (root,) if tasks.propagate else (root, tasks):
+        if logger.level > logging.INFO:
+            for handler in logger.handlers:
+                handler.setLevel(max(handler.level, logger.level))
+            logger.setLevel(logging.INFO)
+        if not any(isinstance(handler, LogCapture) for handler in logger.handlers):
+            logger.addHandler(LogCapture(level=logging.INFO))
 
 
 _options: dict[str, JobOptions] = {}

@@ -16,42 +16,58 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import msgspec
-from redis import Redis
+from redis.exceptions import ResponseError
 
 from backroom.engine.dispatch import Dispatcher
 from backroom.engine.request import JobRequest
 from backroom.engine.running import Finished
-from backroom.model.errors import StoreUnavailable
+from backroom.model.errors import StoreFull, StoreUnavailable
 from backroom.model.job_types import JobType
 from backroom.model.schedule import ScheduleSpec
 from backroom.settings import Settings
 from backroom.store import Store, WorkerView, connect
 from backroom.store.connection import store_errors
-from backroom.store.execution import Claimed, Held, Outcome, Served
+from backroom.store.execution import Claimed, Exchanged, Held, Outcome, Served
 
-__all__ = ["Desk"]
+__all__ = ["Desk", "jobs_of"]
 
 logger = logging.getLogger(__name__)
 
-#: The most outcomes in one exchange, and leases in one renewal.
+#: The most outcomes in one exchange (and leases in one renewal), and about the most bytes of them.
 SETTLED_AT_ONCE = 500
+SETTLED_BYTES = 4 * 1024 * 1024
 #: Pauses between tries to reach a store that is away, in seconds.
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
 #: A lease is renewed this many times before it would end.
 RENEWALS_PER_LEASE = 3
 #: The most jobs claimed beyond free slots.
 MOST_AHEAD_FACTOR = 2
-#: How often the dispatcher looks after what waits and what does not end, in seconds.
-TICK_SECONDS = 0.1
+#: How long the pulse listens for cancellations before it looks at the clock again, in seconds.
+LISTEN_SECONDS = 0.1
+#: A worker says that it lives at least this often, in seconds.
+BEAT_SECONDS = 3.0
+
+Ending = tuple[JobRequest, Outcome | msgspec.Raw]
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """An exchange that is to be made, and made again until it is answered."""
+
+    token: str
+    batch: list[Ending]
+    room: int
+    served: Served | None
 
 
 class Desk:
     """Started with the worker, ended after its pool.
 
-    ``adopt(claimed)`` makes requests of claimed jobs, ``hand_on(requests)`` gives them to the dispatcher; both are called in
-    the desk's thread and must return soon. ``served()`` says which queues to claim from.
+    ``adopt(claimed)`` makes requests of claimed jobs, in the desk's thread; it may settle one at once. ``served()`` says which
+    queues to claim from.
     """
 
     def __init__(
@@ -60,42 +76,45 @@ class Desk:
         worker: str,
         url: str,
         settings: Settings,
-        dispatcher: Dispatcher,
-        adopt: Callable[[Claimed], JobRequest | None],
-        hand_on: Callable[[Sequence[JobRequest]], None],
+        adopt: Callable[[Claimed], JobRequest],
         served: Callable[[], Served],
         job_types: Sequence[JobType],
         schedules: Mapping[str, ScheduleSpec],
         view: Callable[[], WorkerView],
     ) -> None:
-        self._worker, self._url, self._settings = worker, url, settings
-        self._dispatcher, self._served, self._view = dispatcher, served, view
-        self._adopt, self._hand_on = adopt, hand_on
-        self._job_types, self._schedules = list(job_types), dict(schedules)
-        self._store = Store(connect(url, timeout=settings.redis_timeout_seconds), settings=settings)
-        self._lease_ms = int(settings.lease_seconds * 1000)
+        self.worker, self.settings, self.view = worker, settings, view
+        self.job_types, self.schedules = list(job_types), dict(schedules)
+        self._adopt, self._served = adopt, served
+        #: The store, on a pool of connections that every thread may use.
+        self.store = Store(connect(url, timeout=settings.redis_timeout_seconds), settings=settings)
+        self.lease_ms = int(settings.lease_seconds * 1000)
         self._tokens = f"{worker}.{secrets.token_hex(4)}"
         self._turns = 0
+        self._lock = threading.Lock()
         #: Claimed and not settled yet, by id: their leases are renewed.
-        self.held: dict[str, JobRequest] = {}
-        self._outcomes: deque[tuple[JobRequest, Outcome | msgspec.Raw]] = deque()
+        self._held: dict[str, JobRequest] = {}
+        self._outcomes: deque[Ending] = deque()
         self._open = 0  # claimed and not ended
-        self._count_lock = threading.Lock()
+        self._call: _Call | None = None
+        self._singly = 0  # so many outcomes are to be settled one by one: one of them upsets the store
         self._signal = threading.Event()
         self._hungry = True
         self._claiming = True
-        self._ended = threading.Event()
-        self._lost_token: str | None = None
-        # The answer to a blocking call may take as long as the call blocks, and the usual time on top.
-        patience = settings.idle_wait_seconds + settings.redis_timeout_seconds
-        self._waker = _Waker(self, connect(url, timeout=patience))
+        self._next_due_at: float | None = None
+        self._away = False
+        self._last_turn_at: float | None = None  # set once the worker stops: when the desk gives up
+        #: Set when the worker is done.
+        self.ended = threading.Event()
+        self._waker = _Waker(self, url)
         self._pulse = _Pulse(self)
         self._thread = threading.Thread(target=self._run, name="backroom-desk", daemon=True)
+        self._dispatcher: Dispatcher
 
     # Called by the worker.
 
-    def start(self) -> None:
-        """Begin."""
+    def start(self, dispatcher: Dispatcher) -> None:
+        """Begin, and hand jobs on to the dispatcher."""
+        self._dispatcher = dispatcher
         self._thread.start()
         self._waker.start()
         self._pulse.start()
@@ -110,166 +129,223 @@ class Desk:
         self._claiming = True
         self.woken()
 
-    @property
-    def claiming(self) -> bool:
-        """Whether it claims jobs."""
-        return self._claiming
-
     def finish(self, timeout: float) -> None:
         """Settle what is left, for ``timeout`` seconds at most, say goodbye, and end."""
-        deadline = time.monotonic() + timeout
-        while (self._outcomes or self._settling) and time.monotonic() < deadline:
-            self._signal.set()
-            time.sleep(0.005)
-        self._ended.set()
+        self._claiming = False
+        self._last_turn_at = time.monotonic() + timeout
         self._signal.set()
-        if self._outcomes:
-            logger.warning("%d outcomes could not be settled: the jobs will be run again", len(self._outcomes))
+        if self._thread.is_alive():
+            self._thread.join(timeout + 2 * self.settings.redis_timeout_seconds)
+        self.ended.set()
+        with self._lock:
+            left = len(self._outcomes) + (len(self._call.batch) if self._call else 0)
+        if left:
+            logger.warning("%d outcomes could not be settled: the jobs will be run again", left)
         try:
-            self._store.workers.leave(self._worker)
+            self._waker.pass_on()
+            self.store.workers.leave(self.worker)
         except StoreUnavailable:
             logger.info("the store is away: this worker's record will expire by itself")
 
     def settle(self, request: JobRequest, ended: Finished | Outcome) -> None:
         """A job has ended: settle it soon. Called from any thread."""
         outcome = msgspec.Raw(ended.outcome) if isinstance(ended, Finished) else ended
-        with self._count_lock:
+        with self._lock:
             self._open -= 1
-        self._outcomes.append((request, outcome))
+            self._outcomes.append((request, outcome))
         self._signal.set()
 
+    def abandon(self, request: JobRequest) -> None:
+        """A job that is not ours any more will not be run here. Called from any thread."""
+        with self._lock:
+            self._open -= 1
+            if self._held.get(request.id) is request:
+                del self._held[request.id]
+        self.woken()
+
     def woken(self) -> None:
-        """There may be work."""
+        """There may be work, or room for it."""
         self._hungry = True
         self._signal.set()
 
-    def drop(self, request: JobRequest) -> None:
-        """A job that was not begun is no longer ours."""
-        self._dispatcher.forget(request)
+    def served_anew(self) -> None:
+        """What `served` says has changed."""
+        self._waker.rearm()
+        self.woken()
 
-    # The desk's thread.
-
-    _settling = False
-
-    def _run(self) -> None:
-        pause = FIRST_PAUSE
-        while not self._ended.is_set():
-            try:
-                self._turn()
-                pause = FIRST_PAUSE
-            except StoreUnavailable as error:
-                logger.warning("the job store is away, trying again in %.1f s: %s", pause, error)
-                self._hungry = True
-                self._ended.wait(pause * random.uniform(0.8, 1.2))  # noqa: S311 - spreads workers, no secret
-                pause = min(LONGEST_PAUSE, pause * 2)
-            except Exception:
-                logger.exception("the desk stumbled and goes on")
-                self._ended.wait(pause)
+    def held(self) -> list[JobRequest]:
+        """The requests whose leases are to be renewed."""
+        with self._lock:
+            return list(self._held.values())
 
     def room(self) -> int:
         """How many jobs to claim now."""
         if not self._claiming:
             return 0
-        settings, slots = self._settings, self._dispatcher.slots
+        settings, slots = self.settings, self._dispatcher.slots
         most = MOST_AHEAD_FACTOR * settings.claim_batch
         ahead = self._dispatcher.estimate.ahead(settings.claim_ahead_seconds, slots, most)
         room = min(slots + ahead - self._open, settings.claim_batch)
         # Asking for a few at a time would lose what batches win; with less than a quarter free there is enough in store.
         return 0 if room < 1 or (ahead and room < min(settings.claim_batch, ahead) // 4) else room
 
+    # The desk's thread.
+
+    def _run(self) -> None:
+        pause = FIRST_PAUSE
+        while not self._may_end():
+            try:
+                self._turn()
+                pause = FIRST_PAUSE
+            except StoreUnavailable as error:
+                if not self._away:
+                    self._away = True
+                    logger.warning("the job store is away, trying again until it is back: %s", error)
+                self._hungry = True
+                self.ended.wait(pause * random.uniform(0.8, 1.2))  # noqa: S311 - spreads workers, no secret
+                pause = min(LONGEST_PAUSE, pause * 2)
+            except Exception:
+                logger.exception("the desk stumbled and goes on")
+                self.ended.wait(pause)
+                pause = min(LONGEST_PAUSE, pause * 2)
+
+    def _may_end(self) -> bool:
+        if self._last_turn_at is None:
+            return False
+        with self._lock:
+            done = self._call is None and not self._outcomes and self._open <= 0
+        return done or time.monotonic() > self._last_turn_at
+
     def _turn(self) -> None:
-        if self._lost_token is not None:
-            token = self._lost_token
-            self._take(self._store.execution.recover(worker=self._worker, token=token, lease_ms=self._lease_ms))
-            self._lost_token = None
-        room = self.room() if self._hungry or self._outcomes else 0
-        if not self._outcomes and room == 0:
+        if self._call is None:
+            self._call = self._next_call()
+        if self._call is None:
             self._wait()
             return
-        self._exchange(room)
+        call = self._call
+        try:
+            answer = self.store.execution.exchange(
+                worker=self.worker,
+                token=call.token,
+                lease_ms=self.lease_ms,
+                outcomes=[outcome for _, outcome in call.batch],
+                room=call.room,
+                served=call.served,
+            )
+        except ResponseError:
+            self._call = None
+            self._isolate(call)
+            raise
+        if self._away:
+            self._away = False
+            logger.warning("the job store is back")
+        self._call = None
+        self._digest(call, answer)
+
+    def _next_call(self) -> _Call | None:
+        hungry, self._hungry = self._hungry, False  # before the exchange: what it does not see sets it again
+        room = self.room() if not self._singly and (hungry or self._outcomes) else 0
+        batch: list[Ending] = []
+        with self._lock:
+            most, size = (1 if self._singly else SETTLED_AT_ONCE), 0
+            while self._outcomes and len(batch) < most and size < SETTLED_BYTES:
+                ending = self._outcomes.popleft()
+                batch.append(ending)
+                size += len(bytes(ending[1])) if isinstance(ending[1], msgspec.Raw) else 0
+        if not batch and room == 0:
+            return None
+        self._singly = max(0, self._singly - len(batch))
+        self._turns += 1
+        return _Call(f"{self._tokens}.{self._turns}", batch, room, self._served() if room else None)
+
+    def _isolate(self, call: _Call) -> None:
+        """The store stumbled over this call: find the outcome it stumbles over, and leave that one out."""
+        self._hungry = True
+        with self._lock:
+            if len(call.batch) == 1 and call.room == 0:
+                request, _ = call.batch[0]
+                logger.error(
+                    "the outcome of job %s cannot be settled: it will be run again when its lease ends", request.id
+                )
+                if self._held.get(request.id) is request:
+                    del self._held[request.id]
+            else:
+                self._outcomes.extendleft(reversed(call.batch))
+                self._singly = len(call.batch)
+
+    def _digest(self, call: _Call, answer: Exchanged) -> None:
+        with self._lock:
+            for (request, _), accepted in zip(call.batch, answer.accepted, strict=True):
+                if self._held.get(request.id) is request:
+                    del self._held[request.id]
+                if not accepted and not request.lost:
+                    logger.warning("the outcome of job %s came too late and was refused", request.id)
+        if call.room:
+            self._next_due_at = None if answer.next_due is None else time.monotonic() + (answer.next_due + 1) / 1000
+            if answer.claimed:
+                self._hungry = True
+                self._take(answer.claimed)
+
+    def _take(self, claimed: Sequence[Claimed]) -> None:
+        requests = []
+        for each in claimed:
+            with self._lock:
+                self._open += 1
+            request = self._adopt(each)
+            with self._lock:
+                self._held[request.id] = request
+            if not request.over:
+                requests.append(request)
+        self._dispatcher.add(requests)
 
     def _wait(self) -> None:
         """Nothing to settle, and no room or no work: until someone says otherwise."""
-        if self.room() > 0 and not self._hungry:
+        if self.room() > 0:
             self._waker.arm(self._served())
-        timeout = 2 * self._settings.idle_wait_seconds
+        timeout = 2 * self.settings.idle_wait_seconds
         if self._next_due_at is not None:
             timeout = min(timeout, max(0.0, self._next_due_at - time.monotonic()))
+        if self._last_turn_at is not None:
+            timeout = min(timeout, FIRST_PAUSE)
         if not self._signal.wait(timeout):
             self._hungry = True
         self._signal.clear()
-
-    _next_due_at: float | None = None
-
-    def _exchange(self, room: int) -> None:
-        batch = []
-        self._settling = True
-        try:
-            while self._outcomes and len(batch) < SETTLED_AT_ONCE:
-                batch.append(self._outcomes.popleft())
-            self._turns += 1
-            token = f"{self._tokens}.{self._turns}"
-            try:
-                answer = self._store.execution.exchange(
-                    worker=self._worker,
-                    token=token,
-                    lease_ms=self._lease_ms,
-                    outcomes=[outcome for _, outcome in batch],
-                    room=room,
-                    served=self._served() if room else None,
-                )
-            except StoreUnavailable:
-                self._outcomes.extendleft(reversed(batch))
-                if room:
-                    self._lost_token = token
-                raise
-            for (request, _), accepted in zip(batch, answer.accepted, strict=True):
-                if self.held.get(request.id) is request:
-                    del self.held[request.id]
-                if not accepted:
-                    logger.warning("the outcome of job %s came too late and was refused", request.id)
-        finally:
-            self._settling = False
-        if room:
-            self._next_due_at = None if answer.next_due is None else time.monotonic() + (answer.next_due + 1) / 1000
-            self._hungry = len(answer.claimed) > 0
-            self._take(answer.claimed)
-
-    def _take(self, claimed: Sequence[Claimed]) -> None:
-        if not claimed:
-            return
-        with self._count_lock:
-            self._open += len(claimed)
-        requests = [request for each in claimed if (request := self._adopt(each)) is not None]
-        self.held.update((request.id, request) for request in requests)
-        self._hand_on(requests)
-
-    @property
-    def store(self) -> Store:
-        """The store, on a pool of connections that every thread may use."""
-        return self._store
-
-    @property
-    def ended(self) -> threading.Event:
-        """Set when the worker is done."""
-        return self._ended
 
 
 class _Waker(threading.Thread):
     """Blocks on the wake-up key for the desk; never while the desk has no room, or it would swallow others' wake-ups."""
 
-    def __init__(self, desk: Desk, redis: Redis) -> None:
+    def __init__(self, desk: Desk, url: str) -> None:
         super().__init__(name="backroom-waker", daemon=True)
-        self._desk, self._redis = desk, redis
+        self._desk = desk
+        # The answer to a blocking call may take as long as the call blocks, and the usual time on top.
+        settings = desk.settings
+        self._redis = connect(url, timeout=settings.idle_wait_seconds + settings.redis_timeout_seconds)
+        #: A wake-up key of this worker alone.
+        self._own = desk.store.keys.wake(f"worker:{desk.worker}")
         self._armed = threading.Event()
         self._served = Served()
-        self._pause = FIRST_PAUSE
 
     def arm(self, served: Served) -> None:
         """Wait for a wake-up, unless it waits already."""
         if not self._armed.is_set():
             self._served = served
             self._armed.set()
+
+    def rearm(self) -> None:
+        """Wait for other wake-ups from now on."""
+        if self._armed.is_set():
+            try:
+                with store_errors():
+                    self._redis.zadd(self._own, {"1": 0})
+                    self._redis.expire(self._own, 60)
+            except StoreUnavailable:
+                pass  # it will have to wait anew anyway
+
+    def pass_on(self) -> None:
+        """The worker ends: if a wake-up has just reached it, someone else should have it."""
+        with store_errors():
+            self._redis.zadd(self._desk.store.keys.wake(), {"1": 0})
 
     def run(self) -> None:
         """Wait and wake until the worker ends."""
@@ -280,9 +356,12 @@ class _Waker(threading.Thread):
             try:
                 with store_errors():
                     key = self._sleep()
-                    if key is not None and desk.room() == 0:
+                    if key not in {None, self._own} and desk.room() == 0:
                         self._redis.zadd(key, {"1": 0})  # for someone who has room
             except StoreUnavailable:
+                desk.ended.wait(LONGEST_PAUSE)
+            except Exception:
+                logger.exception("the waker stumbled and goes on")
                 desk.ended.wait(LONGEST_PAUSE)
             self._armed.clear()
             desk.woken()
@@ -290,12 +369,8 @@ class _Waker(threading.Thread):
     def _sleep(self) -> str | None:
         """Until a wake-up arrives (its key) or for the idle wait, which heals a lost one (None)."""
         keys = self._desk.store.keys
-        names = [keys.wake(queue) for queue in self._served.named] if self._served.named is not None else [keys.wake()]
-        wait = self._desk._settings.idle_wait_seconds  # noqa: SLF001 - the waker is a part of the desk
-        if not names:
-            self._desk.ended.wait(wait)
-            return None
-        found = self._redis.bzpopmin(names, wait)
+        names = [keys.wake()] if self._served.named is None else [keys.wake(queue) for queue in self._served.named]
+        found = self._redis.bzpopmin([*names, self._own], self._desk.settings.idle_wait_seconds)
         return str(found[0]) if found else None
 
 
@@ -304,94 +379,84 @@ class _Pulse(threading.Thread):
 
     def __init__(self, desk: Desk) -> None:
         super().__init__(name="backroom-pulse", daemon=True)
-        self._desk = desk
-        settings = desk._settings  # noqa: SLF001 - the pulse is a part of the desk
-        self._settings = settings
-        self._period = settings.lease_seconds / RENEWALS_PER_LEASE
-        self._beat_seconds = min(self._period, 3.0)
+        self._desk, self._store, self._settings = desk, desk.store, desk.settings
+        self._renew_seconds = desk.settings.lease_seconds / RENEWALS_PER_LEASE
+        self._beat_seconds = min(self._renew_seconds, BEAT_SECONDS)
+        self._renew_at = self._beat_at = 0.0
+        self._sweep_at = time.monotonic() + self._sweep_pause()
         self._pubsub = desk.store.redis.pubsub(ignore_subscribe_messages=True)
-        self._subscribed = False
-        self._schedules_published = False
+        self._subscribed = self._schedules_published = False
 
     def run(self) -> None:
         """Until the worker ends."""
-        desk = self._desk
-        renew_at = beat_at = 0.0
-        sweep_at = time.monotonic() + self._sweep_pause()
-        tick_at = 0.0
-        while not desk.ended.is_set():
-            now = time.monotonic()
+        while not self._desk.ended.is_set():
             try:
-                if now >= tick_at:
-                    desk._dispatcher.tick()  # noqa: SLF001 - the pulse is a part of the desk
-                    tick_at = now + TICK_SECONDS
-                if now >= beat_at:
-                    beat_at = now + self._beat_seconds
-                    self._beat()
-                if now >= renew_at:
-                    renew_at = now + self._period
-                    self._renew()
-                if now >= sweep_at:
-                    sweep_at = now + self._sweep_pause()
-                    desk.store.upkeep.sweep()
-                self._listen()
+                self._round(time.monotonic())
             except StoreUnavailable:
                 self._subscribed = False
-                renew_at = beat_at = time.monotonic() + FIRST_PAUSE
-                desk.ended.wait(FIRST_PAUSE)
+                self._renew_at = self._beat_at = 0.0
+                self._desk.ended.wait(FIRST_PAUSE)
             except Exception:
                 logger.exception("the pulse stumbled and goes on")
-                desk.ended.wait(FIRST_PAUSE)
+                self._desk.ended.wait(FIRST_PAUSE)
+
+    def _round(self, now: float) -> None:
+        # Leases first: after an outage of the store there is little time for them.
+        if now >= self._renew_at:
+            self._renew()
+            self._renew_at = now + self._renew_seconds
+        if now >= self._beat_at:
+            self._beat()
+            self._beat_at = now + self._beat_seconds
+        if now >= self._sweep_at:
+            self._sweep_at = now + self._sweep_pause()
+            self._store.upkeep.sweep()
+        self._listen()
 
     def _sweep_pause(self) -> float:
         return self._settings.worker_sweep_seconds * random.uniform(0.75, 1.25)  # noqa: S311 - spreads workers, no secret
 
     def _beat(self) -> None:
-        desk = self._desk
-        view = desk._view()  # noqa: SLF001 - the pulse is a part of the desk
-        desk.store.workers.beat(view)
-        if view.state == "running":
-            types = desk._job_types  # noqa: SLF001 - the pulse is a part of the desk
-            desk.store.job_types.publish(view.id, types, ttl_seconds=self._settings.job_type_ttl_seconds)
-            if not self._schedules_published:
-                schedules = desk._schedules  # noqa: SLF001 - the pulse is a part of the desk
-                desk.store.schedules.put_code(schedules, [each.name for each in types])
+        view, types = self._desk.view(), self._desk.job_types
+        self._store.workers.beat(view)
+        if view.state != "running":
+            return
+        self._store.job_types.publish(view.id, types, ttl_seconds=self._settings.job_type_ttl_seconds)
+        if not self._schedules_published:
+            try:
+                self._store.schedules.put_code(self._desk.schedules, [each.name for each in types])
                 self._schedules_published = True
+            except StoreFull:
+                logger.warning("the job store is full: the schedules of this worker's jobs will be published later")
 
     def _renew(self) -> None:
-        desk = self._desk
-        requests = list(desk.held.values())
+        requests = self._desk.held()
         for first in range(0, len(requests), SETTLED_AT_ONCE):
             chunk = requests[first : first + SETTLED_AT_ONCE]
             held = [Held(request.id, request.claimed.token, request.claimed.queue) for request in chunk]
-            answers = desk.store.execution.renew(held, lease_ms=int(self._settings.lease_seconds * 1000))
+            answers = self._store.execution.renew(held, lease_ms=self._desk.lease_ms)
             for request, answer in zip(chunk, answers, strict=True):
                 if answer == "cancel":
-                    self._cancel(request)
-                elif answer == "lost" and desk.held.get(request.id) is request and not request.lost:
+                    request.on_terminate(request, None)
+                elif answer == "lost" and not request.over and not request.lost:
                     request.lost = True
                     logger.warning("the lease of job %s was lost", request.id)
-                    desk.drop(request)
-
-    def _cancel(self, request: JobRequest) -> None:
-        if not request.cancel_asked:
-            request.on_terminate(request, None)
+                    request.on_lost(request)
 
     def _listen(self) -> None:
         """Hear of cancellations, until something else is to be done."""
-        desk = self._desk
         with store_errors():
             if not self._subscribed:
                 self._pubsub.close()
-                self._pubsub.subscribe(desk.store.keys.single("control"))
+                self._pubsub.subscribe(self._store.keys.single("control"))
                 self._subscribed = True
-            found = self._pubsub.get_message(timeout=TICK_SECONDS)
+            found = self._pubsub.get_message(timeout=LISTEN_SECONDS)
         if not found or found["type"] != "message":
             return
         wanted = json.loads(found["data"]).get("cancel")
-        request = desk.held.get(wanted)
-        if request is not None:
-            self._cancel(request)
+        for request in self._desk.held():
+            if request.id == wanted:
+                request.on_terminate(request, None)
 
 
 def jobs_of(requests: Iterable[JobRequest]) -> tuple[str, ...]:

@@ -7,11 +7,19 @@ import traceback
 from types import TracebackType
 from typing import Any
 
-__all__ = ["MAX_MESSAGE", "MAX_TRACEBACK", "error_text", "plain_error"]
+from kombu.utils.json import dumps as celery_dumps
+from kombu.utils.json import loads as celery_loads
+
+__all__ = ["MAX_MESSAGE", "MAX_TRACEBACK", "celery_error", "clean", "error_text", "failure_text", "plain_error"]
 
 #: In bytes of UTF-8, cut in the middle: the head says where it began, the tail what happened.
 MAX_TRACEBACK = 16 * 1024
 MAX_MESSAGE = 4 * 1024
+
+
+def clean(text: str) -> str:
+    """The text without lone surrogates, as in names of files that are no UTF-8: not every JSON parser takes those."""
+    return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 def _cut(text: str, limit: int) -> str:
@@ -23,12 +31,16 @@ def _cut(text: str, limit: int) -> str:
 
 
 def _jsonable(args: tuple[Any, ...]) -> list[Any] | None:
-    try:
-        if len(json.dumps(args, allow_nan=False)) <= MAX_MESSAGE:
-            return list(args)
-    except (TypeError, ValueError, RecursionError):
-        pass
-    return None
+    """The arguments of an exception in Celery's JSON, texts in place of what has no form in it; None: too large."""
+    found = []
+    for arg in args:
+        try:
+            text = celery_dumps(arg)
+            json.dumps(json.loads(text), ensure_ascii=False).encode()  # lone surrogates raise, see `clean`
+            found.append(json.loads(text))
+        except (TypeError, ValueError, RecursionError):
+            found.append(clean(repr(arg)))
+    return found if len(json.dumps(found)) <= MAX_MESSAGE else None
 
 
 #: Frames of the machinery that every traceback begins with; the job's own come after them.
@@ -44,7 +56,7 @@ def _own_frames(trace: TracebackType | None) -> TracebackType | None:
 
 
 def error_text(error: BaseException, *, attempt: int) -> str:
-    """The record of an exception: ``{type, message, traceback, attempt, at, module, args}``; ``at`` in ms since 1970."""
+    """The record of an exception: ``{type, message, traceback, attempt, at, module, args}``, ``at`` in ms since 1970."""
     trace = "".join(traceback.format_exception(type(error), error, _own_frames(error.__traceback__)))
     record: dict[str, Any] = {
         "type": type(error).__name__,
@@ -54,6 +66,8 @@ def error_text(error: BaseException, *, attempt: int) -> str:
         "at": int(time.time() * 1000),
         "module": type(error).__module__,
     }
+    if type(error).__qualname__ != record["type"]:
+        record["qualname"] = type(error).__qualname__
     args = _jsonable(error.args)
     if args is not None:
         record["args"] = args
@@ -72,3 +86,31 @@ def plain_error(kind: str, message: str, *, attempt: int, module: str = "backroo
         "args": [message],
     }
     return json.dumps(record, separators=(",", ":"))
+
+
+def failure_text(given: Any, *, attempt: int) -> str:
+    """The record of what Celery was given as the result of a failure: an exception, or ``update_state``'s dictionary."""
+    if isinstance(given, BaseException):
+        return error_text(given, attempt=attempt)
+    told = given if isinstance(given, dict) else {"exc_message": given}
+    message = told.get("exc_message", told if "exc_type" not in told else "")
+    args = tuple(message) if isinstance(message, list | tuple) else (message,)
+    kind = str(told.get("exc_type", "Exception"))
+    text = plain_error(
+        kind, " ".join(str(arg) for arg in args), attempt=attempt, module=str(told.get("exc_module", "builtins"))
+    )
+    return json.dumps(json.loads(text) | {"args": _jsonable(args)}, separators=(",", ":"))
+
+
+#: Errors that the store itself writes, and the exceptions that Celery has for them.
+_CELERY_NAMES = {"Stalled": ("WorkerLostError", "billiard.exceptions")}
+
+
+def celery_error(error: dict[str, Any]) -> dict[str, Any]:
+    """An error record in the form that Celery rebuilds exceptions from."""
+    kind, module = error.get("qualname") or error.get("type") or "Exception", error.get("module")
+    if module is None:
+        kind, module = _CELERY_NAMES.get(kind, (kind, None))
+    args = error.get("args")
+    message = [error.get("message")] if args is None else celery_loads(json.dumps(args))
+    return {"exc_type": kind, "exc_module": module, "exc_message": message}

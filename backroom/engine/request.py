@@ -3,7 +3,8 @@
 import json
 import logging
 import time
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from celery import Celery, signals
 from celery.utils.saferepr import saferepr
@@ -14,16 +15,60 @@ from backroom.engine import messages
 from backroom.engine.running import Finished, Wire
 from backroom.store.execution import Claimed, Outcome, decode_outcome
 
-__all__ = ["JobRequest"]
+__all__ = ["JobRequest", "Message", "Stop"]
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Stop:
+    """Someone wants a job to end."""
+
+    why: Literal["cancelled", "timeout", "lost"]
+    #: When the running job was asked, on the monotonic clock; None: it has not begun.
+    asked_at: float | None = None
+    #: It is killed at once instead of asked.
+    at_once: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class Message:
+    """Jobs on their way to one pool slot."""
+
+    #: Where on the board the slot says how far it is.
+    place: int
+    #: Those that have not ended and were not taken back, by index.
+    open: dict[int, "JobRequest"]
+    #: Hard and soft time limit in seconds; a message of several jobs has none.
+    limits: tuple[float | None, float | None]
+    #: When it was sent and, once a slot has accepted it, when that was; on the monotonic clock.
+    since: float = field(default_factory=time.monotonic)
+    #: The process of the slot that accepted it.
+    pid: int | None = None
+    #: When the slot was told to begin no further job of it.
+    recalled_at: float | None = None
+    #: Whether what is taken back goes to the store, for others to do.
+    blocked: bool = False
+    #: Whether its job was reminded of the soft time limit.
+    reminded: bool = False
 
 
 class JobRequest(Request):  # type: ignore[misc]  # Celery is untyped
     """One claimed job. Lean: nothing is decoded here unless someone asks."""
 
-    def __init__(self, claimed: Claimed, *, task: Any, app: Celery, hostname: str, eventer: Any = None) -> None:
+    def __init__(
+        self,
+        claimed: Claimed,
+        *,
+        task: Any,
+        app: Celery,
+        hostname: str,
+        eventer: Any = None,
+        worker_limits: tuple[float | None, float | None] = (None, None),
+    ) -> None:
         self.claimed = claimed
+        #: The time limits of the worker, for jobs that have none of their own.
+        self._worker_limits = worker_limits
         self.id, self.name = claimed.id, claimed.name
         self._type, self._task, self._app = claimed.name, task, app
         self._hostname, self._eventer = hostname, eventer
@@ -39,8 +84,13 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery is untyped
         self._connection_errors = ()
         #: When it was claimed, on the monotonic clock.
         self.claimed_at = time.monotonic()
-        #: Someone wants it cancelled.
-        self.cancel_asked = False
+        #: Its message to a pool slot, once there is one, and its index in it.
+        self.sent_in: Message | None = None
+        self.index = 0
+        #: Set once someone wants it to end.
+        self.stop: Stop | None = None
+        #: It has come to an outcome here, which may not be settled yet.
+        self.over = False
         #: The store gave it to someone else; its outcome will be refused.
         self.lost = False
         self._options: dict[str, Any] | None = None
@@ -50,7 +100,7 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery is untyped
 
     def _decode(self) -> tuple[Any, Any, Any]:
         if self._decoded_once is None:
-            celery = json.loads(self.claimed.celery) if self.claimed.celery else None
+            celery = messages.celery_part(self.claimed.celery)
             try:
                 accept = frozenset({"application/json"})
                 takes_data = getattr(self._task, "takes_data", False)
@@ -76,13 +126,14 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery is untyped
     @property
     def _request_dict(self) -> dict[str, Any]:
         claimed = self.claimed
-        celery = json.loads(claimed.celery) if claimed.celery else None
+        celery = messages.celery_part(claimed.celery)
         return messages.request_of(
             job_id=claimed.id,
             name=claimed.name,
             queue=claimed.queue,
             made=claimed.made,
             stalled=claimed.stalled,
+            priority=int(self.options.get("priority", 0)),
             hostname=self._hostname,
             celery=celery,
             embed=self._decode()[2],
@@ -112,9 +163,16 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery is untyped
             claimed.traceparent,
         )
 
+    @property
+    def size(self) -> int:
+        """About how many bytes it has on its way to the pool."""
+        claimed = self.claimed
+        return 300 + len(claimed.data) + len(claimed.options) + len(claimed.celery)
+
     def limits(self) -> tuple[float | None, float | None]:
-        """Hard and soft time limit of this try, in seconds: the job's own, Celery's for this call, the type's."""
-        hard, soft = self._task.time_limit, self._task.soft_time_limit
+        """Hard and soft time limit of this try, in seconds: the job's own, Celery's for this call, the type's, the worker's."""
+        hard = self._task.time_limit or self._worker_limits[0]
+        soft = self._task.soft_time_limit or self._worker_limits[1]
         if self.claimed.celery and '"timelimit"' in self.claimed.celery:
             own = json.loads(self.claimed.celery).get("headers", {}).get("timelimit") or (None, None)
             hard, soft = own[0] or hard, own[1] or soft
@@ -221,5 +279,9 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery is untyped
         del pool
         self.on_terminate(self, signal)
 
-    #: Set by the dispatcher: stops a running job.
+    def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
+        """Celery gives up what a lost connection could not acknowledge any more; here the desk keeps the lease."""
+
+    #: Set by the dispatcher: cancels the job; hears that it is someone else's now.
     on_terminate: Any = staticmethod(lambda request, signal: None)
+    on_lost: Any = staticmethod(lambda request: None)

@@ -6,13 +6,16 @@ alone settles it with the store.
 
 import json
 import logging
-import os
-import threading
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from billiard.exceptions import SoftTimeLimitExceeded
+import msgspec
+from billiard.common import terminate_handler_fired
+from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 from celery import Celery, states
 from celery.app.task import Context
 from celery.exceptions import Ignore, Reject, Retry
@@ -20,17 +23,32 @@ from kombu.serialization import prepare_accept_content
 
 from backroom.engine import current, messages
 from backroom.engine.board import Board
+from backroom.engine.current import JobStopped, Wish
 from backroom.engine.deferral import Deferral
-from backroom.engine.errors import error_text, plain_error
+from backroom.engine.errors import error_text, failure_text, plain_error
+from backroom.engine.reporting import reporter
 from backroom.engine.retrying import next_delay_ms
-from backroom.model.errors import BackroomError
 from backroom.settings import Settings
-from backroom.store import Store, connect
 from backroom.store.execution import Outcome, encode_outcome
 
-__all__ = ["Finished", "Wire", "prepare", "run_jobs", "this_pool"]
+__all__ = [
+    "STOP_SIGNAL",
+    "TIMEOUT_MESSAGE",
+    "Finished",
+    "Wire",
+    "enter_child",
+    "prepare",
+    "read_record",
+    "run_jobs",
+    "running_here",
+    "this_pool",
+]
 
 logger = logging.getLogger(__name__)
+
+#: Sent to a pool child when the board asks something of the job that it runs. Celery and billiard have uses for others.
+STOP_SIGNAL = signal.SIGUSR2
+TIMEOUT_MESSAGE = "ran longer than its timeout"
 
 
 class Wire(NamedTuple):
@@ -60,6 +78,11 @@ class Finished(NamedTuple):
     outcome: bytes
 
 
+#: A `Finished` from its record on the board.
+read_record = msgspec.msgpack.Decoder(Finished).decode
+_write_record = msgspec.msgpack.Encoder().encode
+
+
 class Ended(NamedTuple):
     """How a try ended, before it is encoded."""
 
@@ -81,18 +104,22 @@ class Pool:
     board: Board
     #: Content types that may be decoded.
     accept: frozenset[str]
+    #: Whether the slots are processes.
+    forked: bool
 
 
 _pool: Pool | None = None
-#: The jobs that run in this process, by id: how the main process reaches into threads.
-running_here: dict[str, current.RunningJob] = {}
+#: The jobs that run in this process, by id and token: how the main process reaches into threads.
+running_here: dict[tuple[str, str], current.RunningJob] = {}
+#: In a child: the place and index on the board of the job whose code runs, which may be interrupted.
+_interruptible: tuple[int, int] | None = None
 
 
-def prepare(app: Celery, hostname: str, settings: Settings, url: str) -> Pool:
+def prepare(app: Celery, hostname: str, settings: Settings, url: str, *, forked: bool) -> Pool:
     """Called in the worker's main process before the pool starts. ``url``: the Redis URL of the job store."""
     global _pool  # noqa: PLW0603 - one process serves one worker
     accept = frozenset(prepare_accept_content(app.conf.accept_content or ("json",)))
-    _pool = Pool(app, hostname, settings, url, Board(), accept)
+    _pool = Pool(app, hostname, settings, url, Board(), accept, forked)
     return _pool
 
 
@@ -103,45 +130,83 @@ def this_pool() -> Pool:
     return _pool
 
 
-def run_jobs(place: int | None, wires: list[Wire]) -> list[Finished]:
+def enter_child() -> None:
+    """Called in a new pool child."""
+    signal.signal(STOP_SIGNAL, _on_stop_signal)
+
+
+def _on_stop_signal(_number: int, _frame: object) -> None:
+    if _interruptible is not None:
+        _heed(*_interruptible)
+
+
+def _heed(place: int, index: int) -> None:
+    """Raise what the job is asked, if it is."""
+    wish = this_pool().board.wish(place, index)
+    if wish == Wish.SOFT:
+        raise SoftTimeLimitExceeded
+    if wish:
+        raise JobStopped(Wish(wish))
+
+
+@contextmanager
+def _listening(pool: Pool, place: int, index: int) -> Iterator[None]:
+    """While the job's own code runs in a child it may be interrupted; nothing else may."""
+    global _interruptible  # noqa: PLW0603 - a child runs one job at a time
+    if not pool.forked:
+        yield
+        return
+    _interruptible = (place, index)
+    try:
+        _heed(place, index)  # the signal may have come too early
+        yield
+    finally:
+        _interruptible = None
+
+
+def run_jobs(place: int, wires: list[Wire]) -> list[Finished]:
     """Run jobs one after another; those that the worker took back (see `backroom.engine.board`) are left out."""
     pool = this_pool()
     finished = []
     for index, wire in enumerate(wires):
-        if place is not None and not pool.board.begin(place, index):
+        if not pool.board.begin(place, index):
             break
         job = Wire(*wire)
         try:
-            finished.append(_run_one(pool, job))
+            ended = _run_one(pool, job, place, index)
         except Exception as error:
-            # A bug of ours must cost this job one try, not a thread its message.
+            # A bug of ours must cost this job one try, not the others of its message theirs.
             logger.exception("job %s could not be run", job.id)
             text = error_text(error, attempt=job.made + 1)
             outcome = Outcome(id=job.id, token=job.token, outcome="failed", error=text)
-            finished.append(Finished(job.id, "failed", 0.0, encode_outcome(outcome)))
+            ended = Finished(job.id, "failed", 0.0, encode_outcome(outcome))
+        finished.append(ended)
+        if pool.forked and not pool.board.record(place, _write_record(ended)):
+            break  # too much to lose: deliver what there is
     return finished
 
 
-def _run_one(pool: Pool, wire: Wire) -> Finished:
-    options = json.loads(wire.options) if wire.options else {}
+def _run_one(pool: Pool, wire: Wire, place: int, index: int) -> Finished:
     job = current.RunningJob(
         job_id=wire.id,
         name=wire.name,
         queue=wire.queue,
         token=wire.token,
         attempt=wire.made + 1,
-        options=options,
-        reporter=reporter(),
+        options=json.loads(wire.options) if wire.options else {},
+        reporter=reporter(pool.url, pool.settings),
+        most_lines=pool.settings.max_log_lines,
     )
-    running_here[wire.id] = job
+    key = (wire.id, wire.token)
+    running_here[key] = job
     started = time.perf_counter()
     try:
         with current.running(job):
-            ended = _trace(pool, wire, job)
+            ended = _trace(pool, wire, job, place, index)
     finally:
-        running_here.pop(wire.id, None)
-    seconds = time.perf_counter() - started
-    progress, lines = job.take_unreported()
+        running_here.pop(key, None)
+        seconds = time.perf_counter() - started
+        progress, lines = job.finish()
     outcome = Outcome(
         id=wire.id,
         token=wire.token,
@@ -153,15 +218,27 @@ def _run_one(pool: Pool, wire: Wire) -> Finished:
         tried=ended.tried,
         progress=progress,
         logs=lines or None,
+        children=job.children,
+        staged=job.staged if ended.kind in {"retry", "replaced"} else None,
     )
     return Finished(wire.id, ended.kind, seconds, encode_outcome(outcome))
 
 
-def _trace(pool: Pool, wire: Wire, job: current.RunningJob) -> Ended:
+class Try(NamedTuple):
+    """A job while Celery's tracer has it."""
+
+    task: Any
+    request: dict[str, Any]
+    args: Any
+    kwargs: Any
+    job: current.RunningJob
+
+
+def _trace(pool: Pool, wire: Wire, job: current.RunningJob, place: int, index: int) -> Ended:
     """Run the task through Celery's tracer and say how it ended."""
     task = pool.app.tasks[wire.name]
     try:
-        celery = json.loads(wire.celery) if wire.celery else None
+        celery = messages.celery_part(wire.celery)
         takes_data = getattr(task, "takes_data", False)
         args, kwargs, embed = messages.arguments_of(wire.data, celery, takes_data=takes_data, accept=pool.accept)
     except Exception as error:  # noqa: BLE001 - whatever cannot be decoded can never run
@@ -172,46 +249,82 @@ def _trace(pool: Pool, wire: Wire, job: current.RunningJob) -> Ended:
         queue=wire.queue,
         made=wire.made,
         stalled=wire.stalled,
+        priority=int(job.options.get("priority", 0)),
         hostname=pool.hostname,
         celery=celery,
         embed=embed,
     )
+    this = Try(task, request, args, kwargs, job)
     try:
-        outcome, info, _, _ = task.__trace__(wire.id, args, kwargs, request)
-    except current.JobStopped as stopped:
-        return _stopped(stopped, job)
+        with _listening(pool, place, index):
+            _, info, _, _ = task.__trace__(wire.id, args, kwargs, request)
+    except JobStopped as stopped:
+        return _stopped(stopped.why, this)
     except Reject as rejected:
         return _rejected(rejected, job)
-    except BaseException as error:  # noqa: BLE001 - SystemExit and the like are a failed try, not the end of the pool
-        return _escaped(task, error, request, args, kwargs, job)
+    except BaseException as error:
+        if pool.forked and terminate_handler_fired():
+            raise  # this process is being ended from outside, and the job is lost with it
+        wish = _asked(pool, job, place, index)
+        # SystemExit and the like are a failed try, not the end of the pool.
+        return _failed(error, error_text(error, attempt=job.attempt), this) if wish is None else _stopped(wish, this)
     if info is None:
+        if job.heeded:  # it looked, saw that it was cancelled, and returned
+            return _stopped(Wish.CANCELLED, this)
+        if job.staged:  # `self.retry(throw=False)`: it returned, and goes on all the same
+            return _staged_retry(job, plain_error("Retry", "asked to be tried again", attempt=job.attempt))
         if job.result is None:  # the tracer leaves out the backend where results are ignored
             job.result = "null"
         return Ended("completed")
-    del outcome
-    return _classify(task, info, job, celery is not None)
+    # An exception: its own, or one on its way out after it was asked to end.
+    wish = _asked(pool, job, place, index)
+    return _classify(info, this, from_celery=celery is not None) if wish is None else _stopped(wish, this)
 
 
-def _classify(task: Any, info: Any, job: current.RunningJob, from_celery: bool) -> Ended:
-    error = info.retval
+def _asked(pool: Pool, job: current.RunningJob, place: int, index: int) -> Wish | None:
+    """Whether the job was asked to end, and why."""
+    if not pool.forked:
+        return job.stop
+    wish = pool.board.wish(place, index)
+    return None if wish in {0, Wish.SOFT} else Wish(wish)
+
+
+def _classify(info: Any, this: Try, *, from_celery: bool) -> Ended:
+    error, job = info.retval, this.job
     if info.state == states.RETRY and isinstance(error, Retry):
         return _retry(error, job)
     if info.state == states.IGNORED or isinstance(error, Ignore):
-        # `self.replace` ends here: what it staged is the job's next form.
-        if job.staged:
-            return Ended("retry", plain_error("Replaced", "replaced itself", attempt=job.attempt), 0)
-        job.result = "null"
-        return Ended("completed")
+        return _ignored(job)
     if isinstance(error, Reject):
         return _rejected(error, job)
     text = error_text(error, attempt=job.attempt)
     tried = "timeout" if isinstance(error, SoftTimeLimitExceeded) else None
-    if not from_celery and not getattr(task, "takes_data", False):
+    if job.staged:
+        return _staged_retry(job, text)
+    if not from_celery and not getattr(this.task, "takes_data", False):
         # A plain Celery task that came over HTTP: its options ask for retries that its own code does not know of.
         delay = next_delay_ms(job.options, job.attempt, error, None)
         if delay is not None:
             return Ended("retry", text, delay, tried)
     return Ended("failed", text, tried=tried)
+
+
+def _ignored(job: current.RunningJob) -> Ended:
+    """Celery's ``Ignore``: the job has replaced itself, or said itself how it ended, or has nothing to say."""
+    if job.staged or job.expects:
+        return Ended("replaced", delay=_staged_delay(job))
+    if job.verdict is not None:
+        return Ended("failed", failure_text(job.verdict, attempt=job.attempt))
+    job.result = job.result or "null"
+    return Ended("completed")
+
+
+def _staged_retry(job: current.RunningJob, error: str) -> Ended:
+    return Ended("retry", error, _staged_delay(job))
+
+
+def _staged_delay(job: current.RunningJob) -> int:
+    return max(0, round((job.staged_for - time.time()) * 1000))
 
 
 def _retry(retry: Retry, job: current.RunningJob) -> Ended:
@@ -233,100 +346,26 @@ def _delay_ms(when: Any) -> int:
 
 def _rejected(rejected: Reject, job: current.RunningJob) -> Ended:
     if rejected.requeue:
-        return Ended(
-            "retry-after", plain_error("Reject", f"rejected and requeued: {rejected.reason!r}", attempt=job.attempt), 0
-        )
+        text = plain_error("Reject", f"rejected and requeued: {rejected.reason!r}", attempt=job.attempt)
+        return Ended("retry-after", text, 0)
     return Ended("failed", plain_error("Reject", f"rejected: {rejected.reason!r}", attempt=job.attempt))
 
 
-def _stopped(stopped: current.JobStopped, job: current.RunningJob) -> Ended:
-    if stopped.why == "cancelled":
-        return Ended("cancelled", plain_error("Cancelled", "cancelled while it ran", attempt=job.attempt))
-    text = plain_error("TimeLimitExceeded", "ran longer than its timeout", attempt=job.attempt)
-    delay = next_delay_ms(job.options, job.attempt, stopped, None)
-    return Ended("failed" if delay is None else "retry", text, delay, "timeout")
+def _stopped(why: Wish, this: Try) -> Ended:
+    """The job was asked to end, and did."""
+    attempt = this.job.attempt
+    if why is not Wish.TIMEOUT:
+        return Ended("cancelled", plain_error("Cancelled", "cancelled while it ran", attempt=attempt))
+    text = plain_error("TimeLimitExceeded", TIMEOUT_MESSAGE, attempt=attempt)
+    return _failed(TimeLimitExceeded(TIMEOUT_MESSAGE), text, this, tried="timeout")
 
 
-def _escaped(
-    task: Any, error: BaseException, request: dict[str, Any], args: Any, kwargs: Any, job: current.RunningJob
-) -> Ended:
-    """An exception that Celery's tracer lets through: SystemExit, KeyboardInterrupt, MemoryError, ..."""
-    text = error_text(error, attempt=job.attempt)
-    delay = next_delay_ms(job.options, job.attempt, error, getattr(task, "custom_backoff", None))
+def _failed(error: BaseException, text: str, this: Try, *, tried: str | None = None) -> Ended:
+    """The try has failed in a way that Celery's tracer does not know."""
+    job = this.job
+    delay = next_delay_ms(job.options, job.attempt, error, getattr(this.task, "custom_backoff", None))
     if delay is not None:
-        return Ended("retry", text, delay)
-    context = Context(request, args=args, kwargs=kwargs)
-    task.backend.mark_as_failure(job.id, error, request=context, store_result=False)
-    return Ended("failed", text)
-
-
-class _StoreReporter(threading.Thread):
-    """Sends progress and log lines of running jobs to the store, a few times a second, from a thread of its own."""
-
-    def __init__(self, url: str, settings: Settings) -> None:
-        super().__init__(name="backroom-reporter", daemon=True)
-        self._store = Store(connect(url, timeout=settings.redis_timeout_seconds), settings=settings)
-        self._noted: dict[str, current.RunningJob] = {}
-        self._wake = threading.Event()
-        self._begun = False
-
-    def note(self, job: current.RunningJob) -> None:
-        """Report the job soon."""
-        self._noted[job.id] = job
-        if not self._begun:
-            self._begun = True
-            self.start()
-        self._wake.set()
-
-    def is_cancelled(self, job: current.RunningJob) -> bool:
-        """Ask the store now; an unreachable store says no."""
-        try:
-            return self._store.execution.report(job.id, job.token) != "renewed"
-        except BackroomError:
-            return False
-
-    def stage(self, job: current.RunningJob, *, name: str, data: str, celery: str) -> None:
-        """Keep what the next try is given."""
-        self._store.execution.stage(job.id, job.token, name=name, data=data, celery=celery)
-        job.staged = True
-
-    def run(self) -> None:
-        """Report until the process ends."""
-        while True:
-            self._wake.wait()
-            time.sleep(current.REPORT_SECONDS)
-            self._wake.clear()
-            while self._noted:
-                try:
-                    _, job = self._noted.popitem()
-                except KeyError:
-                    break
-                self._report(job)
-
-    def _report(self, job: current.RunningJob) -> None:
-        if job.id not in running_here:  # it has ended, and took what was unreported along
-            return
-        progress, lines = job.take_unreported()
-        if progress is None and not lines:
-            return
-        try:
-            self._store.execution.report(job.id, job.token, progress=progress, logs=lines)
-        except BackroomError:
-            job.give_back(progress, lines)
-            self._noted[job.id] = job
-            self._wake.set()
-
-
-_reporter: _StoreReporter | None = None
-_reporter_pid = 0
-_reporter_lock = threading.Lock()
-
-
-def reporter() -> current.Reporter:
-    """This process's reporter; a forked child makes its own."""
-    global _reporter, _reporter_pid  # noqa: PLW0603 - one for each process
-    if _reporter is None or _reporter_pid != os.getpid():
-        with _reporter_lock:
-            if _reporter is None or _reporter_pid != os.getpid():
-                _reporter, _reporter_pid = _StoreReporter(this_pool().url, this_pool().settings), os.getpid()
-    return _reporter
+        return Ended("retry", text, delay, tried)
+    context = Context(this.request, args=this.args, kwargs=this.kwargs)
+    this.task.backend.mark_as_failure(job.id, error, request=context, store_result=False)
+    return Ended("failed", text, tried=tried)

@@ -4,7 +4,11 @@
 ``backroom+rediss://`` (TLS), ``backroom+unix://path?db=0``, ``backroom+sentinel://host:port,host:port/service/db``.
 """
 
-__all__ = ["celery_url", "redis_url"]
+from typing import Any
+
+from backroom.settings import get_settings
+
+__all__ = ["celery_url", "redis_url", "store_url"]
 
 
 def celery_url(url: str) -> str:
@@ -16,3 +20,9 @@ def redis_url(url: str) -> str:
     """The Redis URL of a ``backroom`` URL, with or without the part before ``+`` (kombu and Celery cut it off)."""
     url = url.removeprefix("backroom+")
     return f"redis://{url.removeprefix('backroom://')}" if url.startswith("backroom://") else url
+
+
+def store_url(app: Any) -> str:
+    """The Redis URL of the job store that a Celery application works with: its broker, or the one of the settings."""
+    url = str(app.conf.broker_url or "")
+    return redis_url(url) if url.startswith("backroom") else get_settings().redis_url
