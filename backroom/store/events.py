@@ -7,7 +7,7 @@ from backroom.store.part import Part
 
 __all__ = ["Event", "Events"]
 
-_OWN = ("type", "job", "queue", "name", "at")
+_OWN = ("type", "job", "queue", "name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,4 +47,5 @@ class Events(Part):
 
 def _event(event_id: str, fields: dict[str, str]) -> Event:
     more = {name: value for name, value in fields.items() if name not in _OWN}
-    return Event(event_id, fields["type"], fields["job"], fields["queue"], fields["name"], int(fields["at"]), more)
+    at = int(event_id.partition("-")[0])
+    return Event(event_id, fields["type"], fields["job"], fields["queue"], fields["name"], at, more)

@@ -68,6 +68,7 @@ local function ready_queues()
     local found = redis.call('ZRANGE', P .. 'ready', 0, QUEUES_AT_ONCE - 1)
     local without, mine = served.without or {}, {}
     for _, queue in ipairs(found) do
+      standing[queue] = true
       if not without[queue] then mine[#mine + 1] = queue end
     end
     return mine
@@ -93,8 +94,11 @@ if room > 0 then
       note_change(queue)
       if most > 0 then
         room = room - claim_from(queue, most)
-        if redis.call('EXISTS', state_key(queue, 'waiting')) == 1 then left[#left + 1] = queue end
-        redis.call('ZADD', P .. 'ready', 'XX', redis.call('INCR', P .. 'served'), queue)
+        local turn = redis.call('INCR', P .. 'served')
+        if redis.call('EXISTS', state_key(queue, 'waiting')) == 1 then
+          redis.call('ZADD', P .. 'ready', 'XX', turn, queue)
+          left[#left + 1] = queue
+        end
       end
     end
     queues = left
@@ -104,7 +108,7 @@ end
 -- Wake-ups chain from worker to worker: whoever took something and left something wakes the next.
 for _, queue in ipairs(with_work) do note_change(queue) end
 for _, queue in ipairs(refresh_changed()) do wake(queue) end
-if taken > 0 and redis.call('EXISTS', P .. 'ready') == 1 then redis.call('ZADD', P .. 'wake', 0, 1) end
+if taken > 0 and redis.call('EXISTS', P .. 'ready') == 1 then wake_once(P .. 'wake') end
 if room > 0 and #claimed == 0 and served.named then
   for _, queue in ipairs(served.named) do redis.call('ZADD', P .. 'named', now, queue) end
 end

@@ -34,7 +34,6 @@ for place, job in ipairs(jobs) do
   answers[#answers + 1] = state and 1 or 0
   answers[#answers + 1] = job.queue -- its readiness is known at the end
 end
-write_additions()
 settle_queues()
 write_metrics()
 for at = 5, #answers, 3 do answers[at] = redis.call('ZSCORE', P .. 'ready', answers[at]) and 0 or 1 end

@@ -28,6 +28,7 @@ local kept = {} -- sorted set -> how many it holds, counted once a script
 local function trim(queue, old, most)
   local extra = kept[old] - most
   if extra <= 0 then return end
+  write_sets()
   local oldest = redis.call('ZPOPMIN', old, math.min(extra, TRIMMED_AT_ONCE))
   for at = 1, #oldest, 2 do
     local gone = oldest[at]
@@ -45,7 +46,6 @@ local function finish(id, queue, name, state, keep, ...)
   count('finished', queue, name, state)
   if state == 'completed' or state == 'failed' then rate(queue, state) end
   event(state, id, queue, name)
-  note_change(queue)
   local age, most = retention(keep, state == 'completed')
   if most == 0 or age == 0 then
     forget(id)
@@ -54,11 +54,11 @@ local function finish(id, queue, name, state, keep, ...)
   redis.call('HSET', job_key(id), 'state', state, 'finished', now, ...)
   local order = micros + finished_now
   finished_now = finished_now + 1
-  redis.call('ZADD', state_key(queue, state), order, id)
+  enter(state_key(queue, state), order, id)
   if not age then return end
   local old = old_key(queue, state)
   kept[old] = (kept[old] or redis.call('ZCARD', old)) + 1
-  redis.call('ZADD', old, order, id)
-  redis.call('ZADD', state_key(queue, 'until'), now + age, id)
+  enter(old, order, id)
+  enter(state_key(queue, 'until'), now + age, id)
   trim(queue, old, most)
 end

@@ -12,7 +12,6 @@ local function make_jobs(key, fires)
     redis.call('LPUSH', fires_key(key), cjson.encode({slot = fire.slot, at = now, jobId = fire.id}))
   end
   redis.call('LTRIM', fires_key(key), 0, KEPT_FIRES - 1)
-  write_additions()
   settle_queues()
   write_metrics()
 end

@@ -31,7 +31,8 @@ local function write_metrics()
   for field, by in pairs(gathered) do redis.call('HINCRBY', P .. 'metrics', field, by) end
   for queue, minute in pairs(rates) do
     local key = P .. 'rates:' .. queue .. ':' .. math.floor(now / 60000)
-    for what, by in pairs(minute) do redis.call('HINCRBY', key, what, by) end
-    redis.call('EXPIRE', key, 3900)
+    for what, by in pairs(minute) do
+      if redis.call('HINCRBY', key, what, by) == by then redis.call('EXPIRE', key, 3900) end
+    end
   end
 end

@@ -1,3 +1,25 @@
+-- Sorted sets that many jobs enter or leave at once are written once each, before anybody looks at them (`write_sets`).
+local entering, leaving = {}, {}
+
+local function enter(key, score, id)
+  local pairs_of = entering[key]
+  if not pairs_of then pairs_of = {} entering[key] = pairs_of end
+  pairs_of[#pairs_of + 1] = score
+  pairs_of[#pairs_of + 1] = id
+end
+
+local function leave(key, id)
+  local ids = leaving[key]
+  if not ids then ids = {} leaving[key] = ids end
+  ids[#ids + 1] = id
+end
+
+local function write_sets()
+  for key, ids in pairs(leaving) do redis.call('ZREM', key, unpack(ids)) end
+  for key, pairs_of in pairs(entering) do redis.call('ZADD', key, unpack(pairs_of)) end
+  entering, leaving = {}, {}
+end
+
 -- Which queues have work that may start now (`ready`), which wait for a rate window (`limited`) or a due time (`due`).
 local changed = {}      -- queues whose readiness is to be looked at again at the end of the script
 local meta_of = {}      -- queue -> its settings, read at most once a script
@@ -39,26 +61,34 @@ local function allowance(queue)
   return math.max(0, room)
 end
 
+local woken = {} -- what was woken in this script
+
+local function wake_once(key)
+  if not woken[key] then redis.call('ZADD', key, 0, 1) end
+  woken[key] = true
+end
+
 -- Wakes one idle worker (one more if some serve the queue by name).
 local function wake(queue)
-  redis.call('ZADD', P .. 'wake', 0, 1)
-  if redis.call('ZSCORE', P .. 'named', queue) then redis.call('ZADD', P .. 'wake:' .. queue, 0, 1) end
+  wake_once(P .. 'wake')
+  if redis.call('ZSCORE', P .. 'named', queue) then wake_once(P .. 'wake:' .. queue) end
 end
+
+local standing = {} -- queues that this script knows to be in `ready`
 
 -- Puts the queue where it belongs; true if it has work that may start now.
 local function refresh(queue)
-  if redis.call('EXISTS', state_key(queue, 'waiting')) == 0 then
-    redis.call('ZREM', P .. 'ready', queue)
-    return false
-  end
-  if allowance(queue) > 0 then
-    redis.call('ZADD', P .. 'ready', 'NX', redis.call('GET', P .. 'served') or 0, queue)
-    redis.call('ZREM', P .. 'limited', queue)
+  local waits, known = redis.call('EXISTS', state_key(queue, 'waiting')) == 1, meta(queue)
+  if waits and allowance(queue) > 0 then
+    if not standing[queue] then redis.call('ZADD', P .. 'ready', 'NX', redis.call('GET', P .. 'served') or 0, queue) end
+    standing[queue] = true
+    if known.max or known.limited_until > 0 then redis.call('ZREM', P .. 'limited', queue) end
     return true
   end
   redis.call('ZREM', P .. 'ready', queue)
-  local till = limited_until(meta(queue))
-  if till > 0 then redis.call('ZADD', P .. 'limited', till, queue) end
+  standing[queue] = nil
+  local till = limited_until(known)
+  if waits and till > 0 then redis.call('ZADD', P .. 'limited', till, queue) end
   return false
 end
 
@@ -76,7 +106,7 @@ local function refresh_due(queue)
   if before == due then return end
   redis.call('ZADD', P .. 'due', due, queue)
   if not before or due < before then
-    redis.call('ZADD', P .. 'wake:scheduler', 0, 1)
+    wake_once(P .. 'wake:scheduler')
     wake(queue)
   end
 end
@@ -87,6 +117,7 @@ local function note_due(queue) due_changed[queue] = true end
 -- Looks again at every queue that changed. Returns those that have work that may start now.
 local function refresh_changed()
   local with_work = {}
+  write_sets()
   for queue in pairs(changed) do
     if refresh(queue) then with_work[#with_work + 1] = queue end
   end

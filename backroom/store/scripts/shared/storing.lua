@@ -1,15 +1,6 @@
--- Storing new jobs: `note_coming` each first, then `store` each, then `write_additions` once.
+-- Storing new jobs: `note_coming` each first, then `store` each.
 local coming = {} -- queue -> how many new jobs this call brings
 local function note_coming(queue) coming[queue] = (coming[queue] or 0) + 1 end
-
--- Sorted sets are written once each, at the end.
-local additions = {}
-local function add_to(key, score, id)
-  local pairs_of = additions[key]
-  if not pairs_of then pairs_of = {} additions[key] = pairs_of end
-  pairs_of[#pairs_of + 1] = score
-  pairs_of[#pairs_of + 1] = id
-end
 
 local places = {} -- queue -> the next place of this call
 local function waiting_score(job)
@@ -39,10 +30,10 @@ local function store(job, place)
   end
   if job.tags then add('tags', cjson.encode(job.tags)) end
   local created = micros + place
-  add_to(P .. 'by:queue:' .. queue, created, id)
-  add_to(P .. 'by:name:' .. name, created, id)
-  if job.user then add_to(P .. 'by:user:' .. job.user, created, id) end
-  for _, tag in ipairs(job.tags or {}) do add_to(P .. 'by:tag:' .. tag, created, id) end
+  enter(P .. 'by:queue:' .. queue, created, id)
+  enter(P .. 'by:name:' .. name, created, id)
+  if job.user then enter(P .. 'by:user:' .. job.user, created, id) end
+  for _, tag in ipairs(job.tags or {}) do enter(P .. 'by:tag:' .. tag, created, id) end
   event('added', id, queue, name)
   count('submitted', queue, name)
   rate(queue, 'submitted')
@@ -56,13 +47,9 @@ local function store(job, place)
   add('state', 'waiting')
   add('ready', now)
   redis.call('HSET', job_key(id), unpack(record))
-  add_to(state_key(queue, 'waiting'), waiting_score(job), id)
+  enter(state_key(queue, 'waiting'), waiting_score(job), id)
   event('waiting', id, queue, name)
   note_change(queue)
   if job.ttl then start_ttl(id, queue, job.ttl, now) end
   return 'waiting'
-end
-
-local function write_additions()
-  for key, pairs_of in pairs(additions) do redis.call('ZADD', key, unpack(pairs_of)) end
 end
