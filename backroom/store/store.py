@@ -42,6 +42,7 @@ class Store:
                 "keepFailedAge": settings.keep_failed_seconds * 1000,
                 "keepFailedCount": settings.keep_failed_count,
                 "logLines": settings.max_log_lines,
+                "lease": int(settings.lease_seconds * 1000),
             },
         )
         parts = (redis, self.keys, scripts)

@@ -1,10 +1,11 @@
 #!lua flags=allow-oom
 -- Renews the leases of a worker's jobs.
---@include context
+--@include context reach
 -- KEYS[1] key prefix
 -- ARGV[1] settings   [2] lease, ms   [3] jobs, MessagePack array of {id, token, queue}, at most 1000
 -- Returns for each job 1 (renewed), 0 (no longer this worker's) or 2 (renewed, and someone asked to cancel it)
 -- O(jobs * log n)
+reached()
 local answers = {}
 for place, held in ipairs(cmsgpack.unpack(ARGV[3])) do
   local job = redis.call('HMGET', job_key(held[1]), 'token', 'cancel')

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Looks after some queues: lost leases, jobs past their ttl, finished jobs past their time, and readiness.
---@include context events metrics queues removal finish moves logs staging outcomes
+--@include context reach events metrics queues removal finish moves logs staging outcomes
 -- KEYS[1] key prefix
 -- ARGV[1] settings   [2] place of the first queue in the registry   [3] queues to look at   [4] jobs to touch, at most 1000
 -- Returns {next place or -1 when all queues are done, stalled, expired, forgotten}; the same place again means it has more to do
@@ -12,8 +12,11 @@ local next_place = #names < queues and -1 or first + #names
 
 local function left() return limit - stalled - expired - forgotten end
 
+reached()
+local leases_may_end = leases_end()
 for place, queue in ipairs(names) do
-  local lost = redis.call('ZRANGE', state_key(queue, 'active'), '-inf', '(' .. now, 'BYSCORE', 'LIMIT', 0, left())
+  local lost = leases_may_end
+    and redis.call('ZRANGE', state_key(queue, 'active'), '-inf', '(' .. now, 'BYSCORE', 'LIMIT', 0, left()) or {}
   for _, id in ipairs(lost) do
     local held = take_back(id, nil)
     if held then
