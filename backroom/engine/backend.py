@@ -1,26 +1,28 @@
 """The result backend: what Celery asks about tasks is answered by the job store.
 
-A worker's main process settles jobs, so storing the result of a running job does nothing but check and keep it for the way
-back. Groups and chords keep their small book-keeping beside the jobs, with the code of Celery's own Redis backend.
+A worker's main process settles jobs, so storing the result of a running job does nothing but check and keep it for the
+way back. Groups and chords keep their small book-keeping beside the jobs, with the code of Celery's own Redis backend.
+So do results of tasks that never became jobs: the body of a chord that failed, the rest of a chain that broke.
 """
 
 import json
 import os
-import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from celery import states
-from celery.backends.asynchronous import BaseResultConsumer
 from celery.backends.redis import RedisBackend
-from kombu.exceptions import EncodeError
+from celery.exceptions import TimeoutError as ResultTimeout
 from kombu.utils.json import dumps as celery_dumps
-from kombu.utils.json import loads as celery_loads
 from redis import Redis
 
-from backroom.engine import current
+from backroom.engine import current, messages
+from backroom.engine.encoding import InvalidResult, decode_result, encode_result
+from backroom.engine.errors import celery_error, failure_text
 from backroom.engine.urls import redis_url
+from backroom.engine.waiting import LOOK_SECONDS, ResultConsumer
 from backroom.model.errors import NotFound, WrongState
 from backroom.model.job import format_time
 from backroom.model.states import FINISHED, State
@@ -40,77 +42,14 @@ _CELERY_STATES = {
     State.CANCELLED: states.REVOKED,
     State.EXPIRED: states.REVOKED,
 }
-#: How long a waiting client sleeps before it looks at its results without having heard of them, in seconds.
-_LOOK_SECONDS = 1.0
-
-
-class InvalidResult(EncodeError):  # type: ignore[misc]  # kombu is untyped
-    """A job returned what cannot be kept: no JSON, or too large."""
-
-
-class _ResultConsumer(BaseResultConsumer):  # type: ignore[misc]  # Celery is untyped
-    """Waits for results by following the event stream."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._after: str | None = None
-        self._wanted: set[str] = set()
-        self._looked_at = 0.0
-
-    def on_after_fork(self) -> None:
-        """A child follows the stream on its own."""
-        self._after, self._wanted = None, set()
-
-    def start(self, initial_task_id: str, **_: Any) -> None:
-        """Begin with one task."""
-        self.consume_from(initial_task_id)
-
-    def on_wait_for_pending(self, result: Any, **_: Any) -> None:
-        """Before it waits: from now on, and what is ready already."""
-        if self._after is None:
-            self._after = self.backend.store.events.last_id()
-        for meta in result._iter_meta():
-            if meta is not None and meta["status"] in states.READY_STATES:
-                self.on_state_change(meta, None)
-
-    def consume_from(self, task_id: str) -> None:
-        """Care about this task."""
-        self._wanted.add(task_id)
-
-    def cancel_for(self, task_id: str) -> None:
-        """No longer care."""
-        self._wanted.discard(task_id)
-
-    def stop(self) -> None:
-        """Care about nothing."""
-        self._wanted.clear()
-
-    def drain_events(self, timeout: float | None = None) -> None:
-        """Wait for something to happen to a wanted task, ``timeout`` seconds at most."""
-        events = self.backend.store.events
-        if self._after is None:
-            self._after = events.last_id()
-        wait = min(_LOOK_SECONDS, timeout if timeout is not None else _LOOK_SECONDS)
-        found = events.read(self._after, block_ms=max(1, int(wait * 1000)))
-        ended: set[str] = set()
-        if found:
-            self._after = found[-1].id
-            ended = {event.job_id for event in found if event.type in FINISHED and event.job_id in self._wanted}
-        now = time.monotonic()
-        if now - self._looked_at >= _LOOK_SECONDS:  # the stream is capped: something may have been trimmed away
-            self._looked_at, ended = now, set(self._wanted)
-        if not found and not ended and timeout is not None:
-            raise socket.timeout  # noqa: UP041 - the name that Celery catches
-        for task_id in ended:
-            meta = self.backend.get_task_meta(task_id, cache=False)
-            if meta["status"] in states.READY_STATES:
-                self.on_state_change(meta, None)
+#: Between two looks of `JobBackend.get_many`, in seconds.
+_INTERVAL_SECONDS = 0.5
 
 
 class JobBackend(RedisBackend):  # type: ignore[misc]  # Celery is untyped
     """``backroom://`` for Celery's results."""
 
-    ResultConsumer = _ResultConsumer
+    ResultConsumer = ResultConsumer
     supports_autoexpire = True
     persistent = True
 
@@ -124,9 +63,10 @@ class JobBackend(RedisBackend):  # type: ignore[misc]  # Celery is untyped
         self.task_keyprefix = f"{prefix}:celery:meta:".encode()
         self.group_keyprefix = f"{prefix}:celery:group:".encode()
         self.chord_keyprefix = f"{prefix}:celery:chord:".encode()
+        self._accept = frozenset(self.accept)
 
-    def as_uri(self, include_password: bool = False) -> str:  # noqa: ARG002 - the address is shown by the broker
-        """What this is, without passwords."""
+    def as_uri(self, include_password: bool = False) -> str:  # noqa: ARG002, FBT001, FBT002 - Celery's signature; no password in it
+        """What this is; the address is shown by the broker."""
         return "backroom://"
 
     def _both(self) -> tuple[int, Store, Redis]:
@@ -136,7 +76,7 @@ class JobBackend(RedisBackend):  # type: ignore[misc]  # Celery is untyped
             if "://" not in url or url == "redis://":
                 url = settings.redis_url
             # Waiting for results blocks for a second on top of the usual time.
-            timeout = settings.redis_timeout_seconds + _LOOK_SECONDS
+            timeout = settings.redis_timeout_seconds + LOOK_SECONDS
             store = Store(connect(url, timeout=timeout), settings=settings)
             self._stores = os.getpid(), store, connect(url, timeout=timeout, decode=False)
         return self._stores
@@ -151,47 +91,95 @@ class JobBackend(RedisBackend):  # type: ignore[misc]  # Celery is untyped
         """What Celery's code for groups and chords talks to."""
         return self._both()[2]
 
-    # Running jobs.
+    # Writing.
 
     def mark_as_done(
-        self, task_id: str, result: Any, request: Any = None, store_result: bool = True, state: str = states.SUCCESS
+        self,
+        task_id: str,
+        result: Any,
+        request: Any = None,
+        store_result: bool = True,  # noqa: FBT001, FBT002 - Celery's signature
+        state: str = states.SUCCESS,
     ) -> None:
         """Inside the job: keep its result for the way back. Raises `InvalidResult`, which fails the try."""
+        wanted = store_result and not (request and getattr(request, "ignore_result", False))
         job = current.running_job()
-        if job is not None and job.id == task_id:
-            job.result = encode_result(result, native=bool(request and request.origin)) if store_result else "null"
+        if job is None or job.id != task_id:
+            if wanted:
+                self.store_result(task_id, result, state, request=request)
+        elif wanted:
+            native = bool(request and request.origin)
+            job.result = encode_result(result, native=native, serializer=self.serializer)
+            self._keep_children(job, request)
+        else:
+            job.result = "null"
         if request and request.chord:
             self.on_chord_part_return(request, state, result)
+
+    def _keep_children(self, job: current.RunningJob, request: Any) -> None:
+        if children := self.current_task_children(request):
+            job.children = celery_dumps(children)
 
     def on_task_call(self, producer: Any, task_id: str) -> None:
         """Nothing to subscribe to: waiting follows the event stream."""
 
     def store_result(
-        self, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None, **_: Any
+        self, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None, **options: Any
     ) -> Any:
-        """``update_state`` inside a job becomes its progress; REVOKED cancels the job; the desk stores the rest."""
-        del traceback, request
-        if state == states.REVOKED:
-            self._cancel(task_id)
-            return result
+        """Inside the job: a state of its own becomes its progress, the desk stores the rest.
+
+        Of others: REVOKED cancels a job that has not begun; a chord's body, or the rest of a chain, that will never be
+        published is given its end here.
+        """
         job = current.running_job()
-        if job is not None and job.id == task_id and state not in states.ALL_STATES:
-            job.set_progress({"percent": None, "message": None, "state": state, "meta": json.loads(celery_dumps(result))})
+        if job is not None and job.id == task_id:
+            self._store_own(job, result, state, request)
+        elif state == states.REVOKED:
+            with suppress(NotFound, WrongState):  # there is nothing left to cancel
+                self.store.actions.cancel(task_id, running=False)
+        elif state in states.READY_STATES and not self._forsaken(task_id, result, state):
+            super().store_result(task_id, result, state, traceback=traceback, request=request, **options)
         return result
 
-    def _cancel(self, task_id: str) -> None:
-        try:
-            self.store.actions.cancel(task_id)
-        except (NotFound, WrongState):
-            pass  # nothing left to cancel
+    def _store_own(self, job: current.RunningJob, result: Any, state: str, request: Any) -> None:
+        if state not in states.ALL_STATES:
+            meta = json.loads(celery_dumps(result))
+            job.set_progress({"percent": None, "message": None, "state": state, "meta": meta})
+        elif state in states.EXCEPTION_STATES:
+            self._keep_children(job, request)
+            if state == states.FAILURE:
+                job.verdict = result
+
+    def _forsaken(self, task_id: str, result: Any, state: str) -> bool:
+        """Whether a job has that id; one that waits for what will never come fails with it."""
+        if state == states.FAILURE and self.store.execution.forsake(task_id, failure_text(result, attempt=1)):
+            return True
+        [found] = self.store.inspection.states([task_id])
+        return found is not None
 
     # Reading.
 
+    def ready_ids(self, task_ids: Iterable[str]) -> set[str]:
+        """Those of the tasks that have ended."""
+        ids = list(task_ids)
+        if not ids:
+            return set()
+        found = dict(zip(ids, self.store.inspection.states(ids), strict=True))
+        ready = {task_id for task_id, state in found.items() if state in FINISHED}
+        return ready | {task_id for task_id, state in found.items() if state is None and self._stored_aside(task_id)}
+
+    def _stored_aside(self, task_id: str) -> bool:
+        return bool(self.client.exists(self.get_key_for_task(task_id)))
+
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
         record = self.store.inspection.record(task_id)
-        if record is None:
-            return {"status": states.PENDING, "result": None, "task_id": task_id}
-        return self._meta(task_id, record)
+        if record is not None:
+            return self._meta(task_id, record)
+        aside = self.get(self.get_key_for_task(task_id))
+        if aside:
+            meta: dict[str, Any] = self.decode_result(aside)
+            return meta
+        return {"status": states.PENDING, "result": None, "task_id": task_id}
 
     def _meta(self, task_id: str, record: dict[str, str]) -> dict[str, Any]:
         state = State(record["state"])
@@ -200,84 +188,81 @@ class JobBackend(RedisBackend):  # type: ignore[misc]  # Celery is untyped
             "status": _CELERY_STATES[state],
             "result": None,
             "traceback": None,
-            "children": [],
-            "name": record["name"],
-            "queue": record["queue"],
-            "worker": record.get("worker"),
-            "retries": int(record.get("made", 0)),
+            "children": json.loads(record.get("children") or "[]"),
             "date_done": format_time(from_ms(record.get("finished"))),
         }
+        if self.app.conf.result_extended:
+            meta.update(self._extended(record))
+        error = json.loads(record.get("error") or "{}")
         if state is State.COMPLETED:
-            meta["result"] = celery_loads(record.get("result") or "null")
+            meta["result"] = decode_result(record.get("result") or "null", self._accept)
         elif state is State.FAILED:
-            error = json.loads(record.get("error") or "{}")
-            meta["result"] = self.exception_to_python(_celery_error(error))
-            meta["traceback"] = error.get("traceback")
+            meta.update(result=self.exception_to_python(celery_error(error)), traceback=error.get("traceback"))
         elif state in {State.CANCELLED, State.EXPIRED}:
-            meta["result"] = self.exception_to_python(
-                {"exc_type": "TaskRevokedError", "exc_module": "celery.exceptions", "exc_message": [str(state)]}
-            )
-        elif state in {State.DELAYED, State.WAITING} and int(record.get("made", 0)) > 0 and record.get("error"):
-            error = json.loads(record["error"])
-            meta.update(status=states.RETRY, result=self.exception_to_python(_celery_error(error)))
+            reason = {"exc_type": "TaskRevokedError", "exc_module": "celery.exceptions", "exc_message": [str(state)]}
+            meta["result"] = self.exception_to_python(reason)
+        elif state in {State.DELAYED, State.WAITING} and int(record.get("made", 0)) > 0 and error:
+            meta.update(status=states.RETRY, result=self.exception_to_python(celery_error(error)))
+            meta["traceback"] = error.get("traceback")
         elif state is State.ACTIVE and record.get("progress"):
             progress = json.loads(record["progress"])
             if progress.get("state"):
                 meta.update(status=progress["state"], result=progress.get("meta"))
         return meta
 
-    def get_many(self, task_ids: Iterable[str], *args: Any, **kwargs: Any) -> Any:
-        """Metas of many tasks as they become ready."""
-        wanted = list(task_ids)
-        deadline = time.monotonic() + kwargs["timeout"] if kwargs.get("timeout") else None
+    def _extended(self, record: dict[str, str]) -> dict[str, Any]:
+        """What ``result_extended`` adds; arguments in a form that is not accepted here are left out."""
+        extended: dict[str, Any] = {
+            "name": record["name"],
+            "queue": record["queue"],
+            "worker": record.get("worker"),
+            "retries": int(record.get("made", 0)),
+        }
+        task = self.app.tasks.get(record["name"])
+        celery = messages.celery_part(record.get("celery", ""))
+        with suppress(Exception):  # whatever a foreign serializer raises
+            extended["args"], extended["kwargs"], _ = messages.arguments_of(
+                record["data"], celery, takes_data=getattr(task, "takes_data", False), accept=self._accept
+            )
+        return extended
+
+    def get_many(
+        self,
+        task_ids: Iterable[str],
+        timeout: float | None = None,
+        interval: float | None = _INTERVAL_SECONDS,
+        *_: Any,
+        on_message: Any = None,
+        on_interval: Any = None,
+        max_iterations: int | None = None,
+        **__: Any,
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Metas of tasks as they become ready. Raises Celery's ``TimeoutError``."""
+        wanted = set(task_ids)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        rounds = 0
         while wanted:
-            for task_id in list(wanted):
-                meta = self.get_task_meta(task_id, cache=False)
-                if meta["status"] in states.READY_STATES:
-                    wanted.remove(task_id)
-                    yield task_id, meta
-            if wanted and deadline is not None and time.monotonic() > deadline:
-                raise TimeoutError(f"{len(wanted)} results are not ready")
-            if wanted:
-                try:
-                    self.result_consumer.drain_events(timeout=kwargs.get("interval", 0.5))
-                except TimeoutError:
-                    continue
+            for task_id in self.ready_ids(wanted):
+                meta = self.get_task_meta(task_id)
+                if on_message is not None:
+                    on_message(meta)
+                wanted.discard(task_id)
+                yield task_id, meta
+            rounds += 1
+            if not wanted or rounds == max_iterations:
+                return
+            if deadline is not None and time.monotonic() >= deadline:
+                raise ResultTimeout(f"{len(wanted)} results are not ready")
+            if on_interval is not None:
+                on_interval()
+            nap = interval or _INTERVAL_SECONDS
+            time.sleep(nap if deadline is None else max(0.0, min(nap, deadline - time.monotonic())))
 
     def task_result_exists(self, task_id: str) -> bool:
         """Whether the job is stored."""
-        return self.store.inspection.record(task_id) is not None
+        return self.store.inspection.record(task_id) is not None or self._stored_aside(task_id)
 
     def _forget(self, task_id: str) -> None:
-        try:
+        with suppress(NotFound, WrongState):  # it runs, or there is nothing to forget
             self.store.actions.remove(task_id)
-        except (NotFound, WrongState):
-            pass  # nothing to forget, or it runs
-
-
-def encode_result(result: Any, *, native: bool) -> str:
-    """The JSON text of a job's result. Raises `InvalidResult`; ``native``: with Celery's marks for dates and the like."""
-    try:
-        text = celery_dumps(result, separators=(",", ":")) if native else json.dumps(
-            result, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-        )
-        size = len(text.encode())
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidResult(
-            f"the result is not JSON ({error}): return dicts, lists, texts, numbers, true, false or None"
-        ) from None
-    limit = get_settings().max_result_bytes
-    if size > limit:
-        raise InvalidResult(
-            f"the result has {size} bytes, the limit is {limit} (BACKROOM_MAX_RESULT_BYTES): store it elsewhere, return where"
-        )
-    return text
-
-
-def _celery_error(error: dict[str, Any]) -> dict[str, Any]:
-    """An error record as Celery writes it."""
-    return {
-        "exc_type": error.get("type") or "Exception",
-        "exc_module": error.get("module"),
-        "exc_message": error["args"] if "args" in error else [error.get("message")],
-    }
+        self.delete(self.get_key_for_task(task_id))

@@ -1,9 +1,9 @@
 """Errors of jobs as JSON text: what people read, and enough to rebuild the exception for ``AsyncResult.get``."""
 
 import json
-import os
 import time
 import traceback
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -44,7 +44,7 @@ def _jsonable(args: tuple[Any, ...]) -> list[Any] | None:
 
 
 #: Frames of the machinery that every traceback begins with; the job's own come after them.
-_MACHINERY = tuple(os.path.join(*parts) for parts in (("celery", "app", "trace.py"), ("backroom", "engine", "jobs.py")))
+_MACHINERY = (str(Path("celery", "app", "trace.py")), str(Path("backroom", "engine", "jobs.py")))
 
 
 def _own_frames(trace: TracebackType | None) -> TracebackType | None:
@@ -56,7 +56,7 @@ def _own_frames(trace: TracebackType | None) -> TracebackType | None:
 
 
 def error_text(error: BaseException, *, attempt: int) -> str:
-    """The record of an exception: ``{type, message, traceback, attempt, at, module, args}``, ``at`` in ms since 1970."""
+    """The record of an exception: ``{type, message, traceback, attempt, at, module, args}``; ``at``: ms since 1970."""
     trace = "".join(traceback.format_exception(type(error), error, _own_frames(error.__traceback__)))
     record: dict[str, Any] = {
         "type": type(error).__name__,
@@ -89,7 +89,7 @@ def plain_error(kind: str, message: str, *, attempt: int, module: str = "backroo
 
 
 def failure_text(given: Any, *, attempt: int) -> str:
-    """The record of what Celery was given as the result of a failure: an exception, or ``update_state``'s dictionary."""
+    """The record of what Celery was given as a failure's result: an exception, or ``update_state``'s dictionary."""
     if isinstance(given, BaseException):
         return error_text(given, attempt=attempt)
     told = given if isinstance(given, dict) else {"exc_message": given}

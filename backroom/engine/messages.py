@@ -1,40 +1,98 @@
 """Between Celery's task messages (protocol 2) and jobs.
 
-A job submitted through Celery keeps, beside its data, what Celery needs to run it: headers, the embedded callbacks and how
-the data becomes arguments. A job submitted over HTTP has none of that.
+A job submitted through Celery keeps, beside its data, what Celery needs to run it: headers, the embedded callbacks and
+how the data becomes arguments. A job submitted over HTTP has none of that.
 """
 
 import base64
 import json
 import math
+import re
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
+from kombu.compression import decompress
 from kombu.serialization import loads as decode_body
+from kombu.utils.json import dumps as celery_dumps
 from kombu.utils.json import loads as celery_loads
 
-from backroom.model.job import NewJob, compact_json
+from backroom.model.job import NewJob
 from backroom.model.options import MAX_DURATION_MS, MAX_PRIORITY, JobOptions
 
-__all__ = ["arguments_of", "is_task_message", "job_from_message", "request_of"]
+__all__ = [
+    "Revoked",
+    "arguments_of",
+    "brings_on",
+    "celery_part",
+    "is_task_message",
+    "job_from_message",
+    "refuse_old_protocol",
+    "request_of",
+    "revoked_by",
+]
 
-#: Headers that are the same for every task, or that the store keeps elsewhere.
+#: Headers that are the same for every task, that the store keeps elsewhere, or that are looked at one by one.
 _DROPPED = frozenset(
-    {"lang", "task", "id", "eta", "expires", "argsrepr", "kwargsrepr", "origin", "retries", "root_id", "parent_id", "group",
-     "group_index", "shadow", "timelimit", "ignore_result", "replaced_task_nesting", "stamped_headers", "stamps",
-     "compression"}
+    {"lang", "task", "id", "eta", "expires", "argsrepr", "kwargsrepr", "origin", "retries", "root_id", "parent_id",
+     "group", "group_index", "shadow", "timelimit", "ignore_result", "replaced_task_nesting", "stamped_headers",
+     "stamps", "compression"}
 )  # fmt: skip
-#: The same, kept when they say something.
+#: Those of them that are kept when they say something.
 _KEPT_IF_SET = (
-    "retries", "root_id", "parent_id", "group", "group_index", "shadow", "timelimit", "ignore_result",
-    "replaced_task_nesting", "stamped_headers", "stamps", "origin",
+    "retries", "root_id", "parent_id", "group", "shadow", "timelimit", "ignore_result",
+    "replaced_task_nesting", "stamped_headers", "stamps", "origin", "eta", "expires",
 )  # fmt: skip
+#: What would make a key of the store ambiguous: a queue's name in front of a state, a job's in front of a part of it.
+_AMBIGUOUS_QUEUE = re.compile(
+    r":(waiting|delayed|active|waiting-children|completed|failed|cancelled|expired|ttl|until)$"
+)
+_AMBIGUOUS_ID = re.compile(r":(tries|logs)$")
+_LONGEST_NAME = 256
+_LONGEST_USER_ID = 256
 
 
 def is_task_message(message: dict[str, Any]) -> bool:
     """Whether a kombu message is a task, as opposed to a reply or an event."""
     headers = message.get("headers") or {}
     return "task" in headers and "id" in headers
+
+
+def refuse_old_protocol(message: dict[str, Any]) -> None:
+    """Raise `ValueError` for a task in the form of Celery 3 (``task_protocol = 1``), whose names are in its body."""
+    body = message["body"]
+    if isinstance(body, str) and '"task"' in body and '"retries"' in body and '"task"' not in message["headers"]:
+        told = json.loads(body)
+        if isinstance(told, dict) and {"task", "id", "args", "retries"} <= told.keys():
+            raise ValueError("a Celery application on Backroom needs task_protocol = 2, which is Celery's default")
+
+
+class Revoked(NamedTuple):
+    """What a broadcast of Celery's remote control revokes."""
+
+    task_ids: list[str]
+    #: Whether jobs that run are to be stopped as well.
+    running: bool
+
+
+#: Signals that end a process. Others, such as USR1 for a soft time limit, are left to the worker that runs the job.
+_ENDING_SIGNALS = frozenset({None, "TERM", "SIGTERM", "KILL", "SIGKILL", "INT", "SIGINT", "QUIT", "SIGQUIT"})
+
+
+def revoked_by(message: dict[str, Any]) -> Revoked | None:
+    """The tasks that a remote control message revokes on every worker; None if it does something else."""
+    body = message["body"]
+    if not isinstance(body, str) or ('"revoke"' not in body and '"terminate"' not in body):
+        return None
+    told = json.loads(body)
+    if told.get("method") not in {"revoke", "terminate"} or told.get("destination") or told.get("pattern"):
+        return None
+    arguments = told.get("arguments") or {}
+    task_ids = arguments.get("task_id") or []
+    terminate = told["method"] == "terminate" or bool(arguments.get("terminate"))
+    return Revoked(
+        [task_ids] if isinstance(task_ids, str) else [str(task_id) for task_id in task_ids],
+        running=terminate and arguments.get("signal") in _ENDING_SIGNALS,
+    )
 
 
 def _time(value: str | datetime | float | None, now: datetime) -> datetime | None:
@@ -46,14 +104,31 @@ def _time(value: str | datetime | float | None, now: datetime) -> datetime | Non
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+def _check_name(kind: str, name: object, ambiguous: re.Pattern[str] | None = None) -> None:
+    """Celery lets names be almost anything; refuse what the store could not tell apart."""
+    if not isinstance(name, str) or not 1 <= len(name) <= _LONGEST_NAME or not name.isprintable() or "|" in name:
+        raise ValueError(f"{kind} must be 1 to {_LONGEST_NAME} printable characters without '|', not {name!r}")
+    if ambiguous is not None and ambiguous.search(name):
+        raise ValueError(f"{kind} must not end like a part of a key of the job store: {name!r}")
+
+
 def job_from_message(
-    queue: str, message: dict[str, Any], *, defaults: JobOptions | None = None, now: datetime | None = None
+    queue: str,
+    message: dict[str, Any],
+    *,
+    defaults: JobOptions | None = None,
+    staged: bool = False,
+    now: datetime | None = None,
 ) -> NewJob:
-    """The job that a published task message stands for; ``defaults`` are the options of its type."""
+    """The job that a published task message stands for; ``defaults`` are the options of its type.
+
+    ``staged``: it is what a running job goes on as, under its id. Raises `ValueError` for names that cannot be kept.
+    """
     now = now or datetime.now(UTC)
     headers, properties = message["headers"], message["properties"]
-    if "|" in queue or "|" in headers["task"]:
-        raise ValueError("names of queues and tasks must not contain '|'")
+    _check_name("the name of a queue", queue, _AMBIGUOUS_QUEUE)
+    _check_name("the name of a task", headers["task"])
+    _check_name("the id of a task", headers["id"], _AMBIGUOUS_ID)
     options: dict[str, Any] = {"job_id": headers["id"]}
     if properties.get("priority"):
         options["priority"] = min(max(int(properties["priority"]), 0), MAX_PRIORITY)
@@ -66,7 +141,11 @@ def job_from_message(
     own = JobOptions.model_construct(_fields_set=set(options), **options)
     data, celery, user_id = _data_of(message)
     kept = {name: headers[name] for name in _KEPT_IF_SET if headers.get(name)}
+    if headers.get("group_index") is not None:  # the first of a group has 0
+        kept["group_index"] = headers["group_index"]
     kept.update({name: value for name, value in headers.items() if name not in _DROPPED})
+    if staged:  # else the tries that the job has behind it would count as retries of what it goes on as
+        kept["retries"] = headers.get("retries", 0)
     celery["headers"] = kept
     if properties.get("reply_to"):
         celery["reply_to"] = properties["reply_to"]
@@ -77,22 +156,49 @@ def job_from_message(
         data=data,
         options=own.merged(defaults) if defaults else own,
         user_id=user_id,
-        celery=compact_json(celery),
+        celery=celery_dumps(celery, separators=(",", ":")),
     )
+
+
+def _body_of(message: dict[str, Any]) -> str | bytes:
+    """The body as the serializer wrote it."""
+    body: str | bytes = message["body"]
+    if message["properties"].get("body_encoding") == "base64":
+        body = base64.b64decode(body)
+    if compression := message["headers"].get("compression"):
+        body = decompress(body, compression)
+    return body
+
+
+def brings_on(message: dict[str, Any], job_id: str) -> bool:
+    """Whether the task of the message is the first of several that end in one with the id ``job_id``.
+
+    That is how a job replaces itself with a chain or a chord: the last task, or the body, has its id.
+    """
+    body, content_type = _body_of(message), message["content-type"]
+    _, _, embed = decode_body(body, content_type, message["content-encoding"], accept={content_type})
+    return _mentions(embed.get("chain"), job_id) or _mentions(embed.get("chord"), job_id)
+
+
+def _mentions(signatures: Any, job_id: str) -> bool:
+    """Whether one of the signatures, however deep, will be published under that id."""
+    if isinstance(signatures, dict):
+        options = signatures.get("options")
+        if isinstance(options, dict) and options.get("task_id") == job_id:
+            return True
+        return any(_mentions(value, job_id) for value in signatures.values())
+    return isinstance(signatures, list | tuple) and any(_mentions(value, job_id) for value in signatures)
 
 
 def _data_of(message: dict[str, Any]) -> tuple[str, dict[str, Any], str | None]:
     """The data of the job (JSON text), how to make arguments of it, and the user id in it."""
-    properties = message["properties"]
-    body, encoding = message["body"], properties.get("body_encoding")
-    if encoding == "base64":
-        body = base64.b64decode(body)
+    body = _body_of(message)
     if message["content-type"] != "application/json":
         raw = base64.b64encode(body.encode() if isinstance(body, str) else body).decode()
         headers = message["headers"]
         shown = {"args": headers.get("argsrepr", ""), "kwargs": headers.get("kwargsrepr", "")}
         form = {"form": "raw", "body": raw, "type": message["content-type"], "encoding": message["content-encoding"]}
-        return compact_json(shown), form, None
+        return _any_json(shown), form, None
     text = body.decode() if isinstance(body, bytes) else body
     args, kwargs, embed = json.loads(text)
     embed = {name: value for name, value in (embed or {}).items() if value}
@@ -104,12 +210,24 @@ def _data_of(message: dict[str, Any]) -> tuple[str, dict[str, Any], str | None]:
     else:
         data, celery["form"] = kwargs, "kwargs"
     user_id = data.get("userId")
-    return _any_json(data), celery, user_id if isinstance(user_id, str) and 0 < len(user_id) <= 256 else None
+    return (
+        _any_json(data),
+        celery,
+        user_id if isinstance(user_id, str) and 0 < len(user_id) <= _LONGEST_USER_ID else None,
+    )
 
 
 def _any_json(value: object) -> str:
     """Compact JSON that also takes what Celery's JSON takes (NaN, lone surrogates as escapes)."""
     return json.dumps(value, separators=(",", ":"))
+
+
+def celery_part(text: str) -> dict[str, Any] | None:
+    """What a job keeps of its task message, from the text that the store has of it; None: it came over HTTP."""
+    if not text:
+        return None
+    part: dict[str, Any] = celery_loads(text) if '"__type__"' in text else json.loads(text)
+    return part
 
 
 def arguments_of(
@@ -121,14 +239,7 @@ def arguments_of(
     arguments, or as ``{"args": [...], "kwargs": {...}}``. ``accept``: content types that may be decoded.
     """
     if celery is None:
-        value = json.loads(data)
-        if takes_data:
-            return [value], {}, {}
-        if isinstance(value, dict) and value.keys() <= {"args", "kwargs"} and isinstance(value.get("args"), list):
-            return value["args"], value.get("kwargs") or {}, {}
-        if isinstance(value, dict):
-            return [], value, {}
-        raise ValueError("the data of a plain Celery task must be an object: its keyword arguments")
+        return *_plain_arguments(json.loads(data), takes_data=takes_data), {}
     form = celery["form"]
     if form == "raw":
         args, kwargs, embed = decode_body(
@@ -144,6 +255,17 @@ def arguments_of(
     return [], value, embed
 
 
+def _plain_arguments(value: Any, *, takes_data: bool) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments of a job that came over HTTP."""
+    if takes_data:
+        return [value], {}
+    if not isinstance(value, dict):
+        raise TypeError("the data of a plain Celery task must be an object: its keyword arguments")
+    if value.keys() <= {"args", "kwargs"} and isinstance(value.get("args"), list):
+        return value["args"], value.get("kwargs") or {}
+    return [], value
+
+
 def request_of(
     *,
     job_id: str,
@@ -151,6 +273,7 @@ def request_of(
     queue: str,
     made: int,
     stalled: int,
+    priority: int,
     hostname: str,
     celery: dict[str, Any] | None,
     embed: dict[str, Any],
@@ -173,7 +296,7 @@ def request_of(
         "reply_to": "",
         "correlation_id": job_id,
         "hostname": hostname,
-        "delivery_info": {"exchange": "", "routing_key": queue, "priority": 0, "redelivered": stalled > 0},
+        "delivery_info": {"exchange": "", "routing_key": queue, "priority": priority, "redelivered": stalled > 0},
         "properties": {},
     }
     if celery is not None:

@@ -76,6 +76,8 @@ class Outcome(msgspec.Struct, omit_defaults=True):
     logs: list[str] | None = None
     #: JSON text: the results of the tasks that it published, as Celery writes them.
     children: str | None = None
+    #: JSON text ``{name, data, celery, queue?}``, all texts: what the job goes on as; retry and replaced.
+    staged: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what a script could not carry out: it would stop half-way."""
@@ -185,14 +187,6 @@ class Execution(Part):
         """Store progress (JSON text) and log lines (JSON texts) of a running job."""
         code: int = self._run("report", job_id, token, progress or "", pack(logs), redis=redis)
         return _RENEWALS[code]
-
-    def stage(self, job_id: str, token: str, *, name: str, data: str, celery: str, queue: str | None = None) -> bool:
-        """Keep what the next try is given until this one is settled as a retry, or as replaced.
-
-        ``queue``: another one than the job's.
-        """
-        new = {"name": name, "data": data, "celery": celery} | ({"queue": queue} if queue else {})
-        return bool(self._run("stage", job_id, token, json.dumps(new)))
 
     def expect(self, job_id: str, token: str) -> bool:
         """Let a running job, once it is settled as replaced, wait for what others `supply`."""

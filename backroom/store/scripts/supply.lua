@@ -9,7 +9,7 @@ local job = load(ARGV[2])
 local key = job_key(ARGV[2])
 if not job or not redis.call('HGET', key, 'expects') then return 0 end
 if job.state == 'active' then
-  redis.call('HSET', key, 'staged', ARGV[3])
+  redis.call('HSET', key, 'supplied', ARGV[3])
   return 1
 end
 take_out(job)

@@ -25,7 +25,6 @@ ALWAYS = {
         "recover",
         "renew",
         "report",
-        "stage",
         "promote",
         "sweep",
         "beat",

@@ -4,13 +4,13 @@
 -- What belongs to the holding alone is deleted by `clear`, which each outcome calls with what else it leaves behind.
 local function take_back(id, token)
   local job = redis.call('HMGET', job_key(id), 'queue', 'name', 'token', 'made', 'attempts', 'stalled', 'maxStalled', 'started',
-    'worker', 'cancel', 'priority', 'lifo', 'keepC', 'keepF', 'score', 'deferred', 'expires', 'staged')
+    'worker', 'cancel', 'priority', 'lifo', 'keepC', 'keepF', 'score', 'deferred', 'expires')
   if not job[3] or (token and job[3] ~= token) then return nil end
   local held = {
     id = id, queue = job[1], name = job[2], made = tonumber(job[4]) or 0, attempts = tonumber(job[5]) or 1,
     stalled = tonumber(job[6]) or 0, max_stalled = tonumber(job[7]) or 1, started = tonumber(job[8]) or now, worker = job[9],
     cancel = job[10], priority = tonumber(job[11]) or 0, lifo = job[12], keep_completed = job[13] or nil, keep_failed = job[14] or nil,
-    score = job[15], deferred = tonumber(job[16]) or 0, expires = job[17], staged = job[18],
+    score = job[15], deferred = tonumber(job[16]) or 0, expires = job[17],
   }
   redis.call('ZREM', state_key(held.queue, 'active'), id)
   note_change(held.queue)
@@ -18,7 +18,7 @@ local function take_back(id, token)
 end
 
 local function clear(held, ...)
-  redis.call('HDEL', job_key(held.id), 'token', 'score', 'staged', 'expects', 'forsaken', ...)
+  redis.call('HDEL', job_key(held.id), 'token', 'score', 'supplied', 'expects', 'forsaken', ...)
 end
 
 local function log_outcome(held, outcome, error_text, run)
@@ -102,7 +102,7 @@ end
 local function try_again(held, outcome, ...)
   redis.call('HSET', job_key(held.id), 'error', outcome.error, ...)
   count('retries', held.queue, held.name)
-  if held.staged then give(held, cjson.decode(held.staged)) end
+  if outcome.staged then give(held, cjson.decode(outcome.staged)) end
   if (outcome.delay or 0) > 0 then
     to_delayed(held.id, held.queue, held.name, now + outcome.delay, 'backoff')
   else
@@ -112,10 +112,11 @@ end
 
 -- Celery's self.replace(...): the job goes on under its id as something else. With that in hand it does so at once; else others
 -- will bring it (see supply) or have said already that it will never come (see forsake).
-local function go_on(held, expects, forsaken)
+local function go_on(held, staged, delay, expects, forsaken)
   if held.cancel then return end_cancelled(held) end
-  if held.staged then
-    give(held, cjson.decode(held.staged))
+  if staged then
+    give(held, cjson.decode(staged))
+    if delay > 0 then return to_delayed(held.id, held.queue, held.name, now + delay, 'delayed') end
     to_waiting(held.id, held.queue, held.name, held.priority, held.lifo, now)
   elseif forsaken then
     end_failed(held, forsaken)
@@ -127,7 +128,7 @@ local function go_on(held, expects, forsaken)
   end
 end
 
--- Applies one outcome {id, token, outcome, result?, error?, delay?, run?, tried?, logs?, progress?, children?}.
+-- Applies one outcome {id, token, outcome, result?, error?, delay?, run?, tried?, logs?, progress?, children?, staged?}.
 -- Returns 1, or 0 if refused.
 local function settle(outcome)
   local id, kind = outcome.id, outcome.outcome
@@ -142,9 +143,9 @@ local function settle(outcome)
   local run, made = outcome.run or now - held.started, held.made + 1
   observe('run', RUN_BUCKETS, held.queue, held.name, run)
   if kind == 'replaced' then
-    local found = redis.call('HMGET', job_key(id), 'expects', 'forsaken')
+    local found = redis.call('HMGET', job_key(id), 'supplied', 'expects', 'forsaken')
     clear(held, 'error', 'why', 'deferred', 'expires', 'progress')
-    go_on(held, found[1], found[2])
+    go_on(held, outcome.staged or found[1], outcome.delay or 0, found[2], found[3])
     return 1
   end
   if kind == 'completed' then
