@@ -1,6 +1,6 @@
 """Cron patterns in a time zone: the instants that they name, around changes of the clock too.
 
-The fields are read by ``cronsim``: Debian's syntax, with ``L``, ``LW``, ``MON#2``, ``FRIL`` and optional seconds first.
+The fields are read by ``cronsim``: Debian's syntax, with ``L``, ``LW``, ``MON#2``, ``5L`` and optional seconds first.
 When both the day of the month and the day of the week are restricted, a day that matches either will do, unless one of
 the two begins with ``*``. The walk from instant to instant is our own, for changes of the clock by other than whole
 hours and for starts in the middle of a change:

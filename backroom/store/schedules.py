@@ -12,7 +12,7 @@ from backroom.model.errors import NotFound, StoreUnavailable
 from backroom.model.job import NewJob, compact_json, format_time
 from backroom.model.names import new_id
 from backroom.model.options import JobOptions
-from backroom.model.schedule import ScheduleSpec
+from backroom.model.schedule import MISFIRE_AFTER_MS, ScheduleSpec
 from backroom.store.connection import store_errors
 from backroom.store.part import Part
 from backroom.store.records import from_ms
@@ -314,5 +314,6 @@ def _view(key: str, record: dict[str, str], fires: Sequence[str], now: int) -> S
         state = "finished"
     elif state == "active":
         shown = SHOWN_SLOTS if spec.limit is None else min(SHOWN_SLOTS, spec.limit - count)
-        upcoming = tuple(islice(spec.slots_from(max(now, int(record["next"])), int(record["anchor"])), shown))
+        start = max(now - MISFIRE_AFTER_MS, int(record["next"]))  # one that is just being fired is coming still
+        upcoming = tuple(islice(spec.slots_from(start, int(record["anchor"])), shown))
     return ScheduleView(key, spec, state, paused, upcoming, tuple(json.loads(fire) for fire in fires), count)
