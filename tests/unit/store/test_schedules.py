@@ -499,7 +499,7 @@ def test_a_removed_schedule_leaves_its_jobs_and_nothing_else(store: Store) -> No
     assert store.schedules.list() == []
     assert store.schedules.fire_due() == (0, None)
     assert counts(store) == {"waiting": 1}
-    assert store.redis.keys("*:schedule*") == [store.keys.single("schedules:revision")]
+    assert store.redis.keys(store.keys.single("schedule*")) == [store.keys.single("schedules:revision")]
 
 
 # What goes wrong.
