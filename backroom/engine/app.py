@@ -19,7 +19,7 @@ def create_app(name: str = "backroom", *, settings: Settings | None = None) -> C
     """A Celery application whose broker, results and schedules are the job store."""
     settings = settings or get_settings()
     url = celery_url(settings.redis_url)
-    app = Celery(name, broker=url, backend=url)
+    app = Celery(name, broker=url, backend=url, amqp="backroom.engine.queues:EveryQueueAMQP")
     app.conf.update(
         task_default_queue=DEFAULT_QUEUE,
         task_serializer="json",

@@ -41,7 +41,7 @@ def timed_out(request: JobRequest) -> Outcome:
             id=request.id, token=request.claimed.token, outcome="retry", error=text, delay=delay, tried="timeout"
         )
     context = request._context  # noqa: SLF001 - Celery's own handlers of requests do the same
-    request.task.backend.mark_as_failure(request.id, error, request=context, store_result=False)
+    request.task.backend.mark_as_failure(request.id, error, request=context)
     return Outcome(id=request.id, token=request.claimed.token, outcome="failed", error=text, tried="timeout")
 
 

@@ -367,5 +367,8 @@ def _failed(error: BaseException, text: str, this: Try, *, tried: str | None = N
     if delay is not None:
         return Ended("retry", text, delay, tried)
     context = Context(this.request, args=this.args, kwargs=this.kwargs)
-    this.task.backend.mark_as_failure(job.id, error, request=context, store_result=False)
+    try:
+        this.task.backend.mark_as_failure(job.id, error, request=context)
+    except Exception:
+        logger.exception("the failure of job %s could not be told to the tasks that depend on it", job.id)
     return Ended("failed", text, tried=tried)

@@ -29,6 +29,7 @@ from backroom.engine.current import capture_logs
 from backroom.engine.desk import Desk, jobs_of
 from backroom.engine.dispatch import Dispatcher
 from backroom.engine.jobs import job_types_of, schedules_of
+from backroom.engine.queues import served_queues
 from backroom.engine.request import JobRequest
 from backroom.engine.urls import store_url
 from backroom.settings import get_settings
@@ -109,10 +110,10 @@ class DeskStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is unty
         self._state = "running"
         self._give_up_at = 0.0
         self._limits = _limits_of(worker)
-        queues = worker.app.amqp.queues
         #: Queue names, or None for every queue but those in `_without`.
-        self._named: list[str] | None = None if queues._consume_from is None else list(queues.consume_from)  # noqa: SLF001 - how Celery keeps -Q
-        self._without: dict[str, bool] = {}
+        self._named: list[str] | None
+        self._named, without = served_queues(worker.app.amqp.queues, direct=worker.app.conf.worker_direct)
+        self._without = dict.fromkeys(without, True)
 
     # The life of the worker.
 

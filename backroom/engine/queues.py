@@ -1,0 +1,44 @@
+"""Which queues a worker serves.
+
+A worker of an ordinary Celery application serves what Celery says: the queues in ``task_queues`` (or the default one),
+or those named with ``-Q``. A worker of an application from `backroom.engine.app.create_app` serves every queue there is,
+new ones as well, unless ``-Q`` names some.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from celery.app.amqp import AMQP, Queues
+from kombu.utils.functional import maybe_list
+
+__all__ = ["EveryQueue", "EveryQueueAMQP", "served_queues"]
+
+
+class EveryQueue(Queues):  # type: ignore[misc]  # Celery is untyped
+    """Celery's queues, which also remembers those that ``-X`` excludes: they need not be known."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.excluded: tuple[str, ...] = ()
+
+    def deselect(self, exclude: str | Sequence[str] | None) -> None:
+        """Do not consume from these queues."""
+        super().deselect(exclude)
+        self.excluded += tuple(maybe_list(exclude) or ())
+
+
+class EveryQueueAMQP(AMQP):  # type: ignore[misc]  # Celery is untyped
+    """For ``Celery(amqp=...)``: its workers serve every queue."""
+
+    queues_cls = EveryQueue
+
+
+def served_queues(queues: Any, *, direct: bool) -> tuple[list[str] | None, list[str]]:
+    """The names of the queues to serve, or None for every queue but those in the second list.
+
+    ``queues`` are the application's, after ``-Q`` and ``-X``; ``direct``: each worker has a queue of its own
+    (``worker_direct``), which others must leave alone.
+    """
+    if isinstance(queues, EveryQueue) and queues._consume_from is None and not direct:  # noqa: SLF001 - how Celery keeps -Q
+        return None, list(queues.excluded)
+    return list(queues.consume_from), []
