@@ -1,5 +1,6 @@
 """Options of a job, with BullMQ's names and units (durations in ms) verbatim."""
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -44,14 +45,15 @@ LATEST_MS = 4_102_444_800_000
 MAX_PRIORITY = 2_097_151
 MAX_ATTEMPTS = 10_000
 MAX_TAGS = 10
+_DATE_AND_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d")
 
 Milliseconds = Annotated[int, Field(strict=True, ge=0, le=MAX_DURATION_MS)]
 PositiveMilliseconds = Annotated[int, Field(strict=True, ge=1, le=MAX_DURATION_MS)]
 
 
 def rfc3339(value: object) -> object:
-    """Only text: a number would be read as Unix seconds or milliseconds, by its size."""
-    if isinstance(value, str | datetime):
+    """Only a date and a time: a number, as text too, would be read as Unix seconds or milliseconds, by its size."""
+    if isinstance(value, datetime) or (isinstance(value, str) and _DATE_AND_TIME.match(value)):
         return value
     raise ValueError("must be a time as RFC 3339 text, such as 2030-01-31T09:00:00Z")
 
