@@ -9,12 +9,11 @@ import pytest
 import redis
 
 from backroom.local.server import LONGEST_SOCKET_PATH, EmbeddedServer
+from backroom.store import Store, connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    from backroom.store import Store
 
 
 def _server_in(folder: Path, *, appendonly: bool) -> EmbeddedServer:
@@ -54,8 +53,6 @@ def key_prefix() -> str:
 @pytest.fixture
 def store(redis_url: str, key_prefix: str) -> Iterator[Store]:
     """An empty job store on the shared server."""
-    from backroom.store import Store, connect  # noqa: PLC0415 - the store's tests are not the only ones
-
     client = connect(redis_url, timeout=10)
     yield Store(client, prefix=key_prefix)
     client.close()
