@@ -8,6 +8,7 @@ from backroom.store.connection import connect, store_errors
 from backroom.store.emptying import Emptying
 from backroom.store.events import Events
 from backroom.store.execution import Execution
+from backroom.store.idempotency import Idempotency
 from backroom.store.inspection import Inspection
 from backroom.store.job_types import JobTypes
 from backroom.store.keys import Keys
@@ -53,6 +54,7 @@ class Store:
         self.actions = Actions(*parts)
         self.emptying = Emptying(*parts)
         self.queues = Queues(*parts)
+        self.idempotency = Idempotency(*parts)
         self.job_types = JobTypes(*parts)
         self.schedules = Schedules(*parts)
         self.workers = Workers(*parts)

@@ -57,16 +57,19 @@ def record_of(job: NewJob) -> dict[str, Any]:
 class Submission(Part):
     """The clerk who puts work in the inbox."""
 
-    def submit(self, jobs: Sequence[NewJob]) -> list[Submitted]:
+    def submit(self, jobs: Sequence[NewJob], *, once: str = "") -> list[Submitted]:
         """Store 1 to 1000 jobs in one atomic call, all or none; answers in their order.
 
         A job whose id is in use is not stored; its answer has ``duplicate`` set and the state of the job that has the
         id. Raises `QueueFull`, `StoreFull` and `StoreUnavailable`; after the last one the jobs may be stored all the
         same when the answer was lost, and submitting the same ids again is safe.
+
+        ``once`` is the name of a claim (see `backroom.store.idempotency`): what was submitted under it is answered
+        again, and nothing is stored, even if those jobs have been removed since.
         """
         if not 1 <= len(jobs) <= MAX_SUBMITTED_AT_ONCE:
             raise ValueError(f"submit takes 1 to {MAX_SUBMITTED_AT_ONCE} jobs at once, not {len(jobs)}")
-        answer = self._run("submit", pack([record_of(job) for job in jobs]))
+        answer = self._run("submit", pack([record_of(job) for job in jobs]), once)
         if answer[0] == "full":
             raise QueueFull(answer[1], int(answer[2]))
         submitted = []

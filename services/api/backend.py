@@ -25,6 +25,7 @@ class Backend:
 
     def __init__(self, settings: Settings, api_settings: ApiSettings) -> None:
         self.settings = settings
+        self.api_settings = api_settings
         self.store = Store.from_settings(settings)
         self.guard = Guard(settings)
         self.job_types = Catalogue(self.store.job_types.list)

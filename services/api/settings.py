@@ -23,6 +23,12 @@ class ApiSettings(BaseSettings):
     shutdown_seconds: int = Field(
         20, ge=1, le=3600, description="After SIGTERM, requests in progress have this long to be answered, in seconds."
     )
+    idempotency_seconds: int = Field(
+        86_400,
+        ge=60,
+        le=31_536_000,
+        description="The answer to a request with an Idempotency-Key is kept this long, in seconds.",
+    )
 
     @property
     def waits_per_process(self) -> int:

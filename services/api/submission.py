@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -43,9 +43,10 @@ def prepare(call: Call[Any, Any], drafts: Sequence[Draft]) -> list[NewJob]:
     jobs: list[NewJob] = []
     errors: list[FieldError] = []
     trace = call.traceparent
-    for draft in drafts:
+    for place, draft in enumerate(drafts):
         try:
-            jobs.append(_prepared(call.backend, call.principal, draft, trace))
+            job = _prepared(call.backend, call.principal, draft, trace)
+            jobs.append(job if call.claim is None or job.options.job_id else replace(job, id=call.new_id(place)))
         except InvalidInput as error:
             errors += error.errors
     if errors:
@@ -99,10 +100,10 @@ def submit_one(call: Call[Any, Any], new: NewJob) -> Answer:
     """
     wait = call.wait
     if wait is None:
-        job, duplicate = _stored(call.backend, new)
+        job, duplicate = _stored(call.backend, new, call.once)
         return _answer(job, duplicate=duplicate)
     with call.backend.waiters.seat() as seat:
-        job, duplicate = _stored(call.backend, new)
+        job, duplicate = _stored(call.backend, new, call.once)
         with suppress(NotFound, StoreUnavailable):  # it is stored already: nothing that happens now may say otherwise
             job = seat.until_finished(job.id, wait)
     return _answer(job, duplicate=duplicate, waited=wait)
@@ -116,14 +117,14 @@ def _answer(job: Job, *, duplicate: bool, waited: int | None = None) -> Answer:
     return Answer(200 if done else 202, {**job_view(job), "duplicate": duplicate}, headers=headers)
 
 
-def _stored(backend: Backend, new: NewJob) -> tuple[Job, bool]:
+def _stored(backend: Backend, new: NewJob, once: str) -> tuple[Job, bool]:
     """Store the job; return it as it is now, and whether its id was in use, so that it is another one.
 
     A new job is not read back, which would double what a submission costs, unless its queue holds it: then the reason
     is news.
     """
     while True:
-        [submitted] = backend.store.submission.submit([new])
+        [submitted] = backend.store.submission.submit([new], once=once)
         if not submitted.duplicate and (not submitted.held or submitted.state is State.DELAYED):
             return as_submitted(new, submitted), False
         try:

@@ -5,10 +5,14 @@
 -- ARGV[1] settings, see context
 --     [2] jobs, MessagePack array, at most 1000, of {id, name, queue, data, priority?, lifo?, delay? ms, runAt? ms, attempts?,
 --         maxStalled?, ttl? ms, keepC?, keepF?, options?, user?, tags?, trace?, celery?}
+--     [3] name of an idempotency key, or '': what was submitted under it is answered again, and nothing is stored
 -- Returns {'ok', now in ms, [state, duplicate 0/1, held 0/1 (its queue starts nothing now) for each job]} or {'full', queue, limit}:
 --     then nothing is stored
 -- O(jobs * log n)
 local jobs, answers = cmsgpack.unpack(ARGV[2]), {'ok', now}
+local once, added = ARGV[3] ~= '' and P .. 'idempotency:' .. ARGV[3], false
+local before = once and redis.call('HGET', once, 'submitted')
+if before then return cmsgpack.unpack(before) end
 
 -- A queue with a maximum length takes all or none.
 local stored = {} -- id -> its state (an id may come twice in one call)
@@ -29,7 +33,12 @@ for queue in pairs(coming) do know_queue(queue) end
 
 for place, job in ipairs(jobs) do
   local state = stored[job.id]
-  if state then event('duplicated', job.id, job.queue, job.name) else stored[job.id] = store(job, place - 1) end
+  if state then
+    event('duplicated', job.id, job.queue, job.name)
+  else
+    stored[job.id] = store(job, place - 1)
+    added = true
+  end
   answers[#answers + 1] = state or stored[job.id]
   answers[#answers + 1] = state and 1 or 0
   answers[#answers + 1] = job.queue -- its readiness is known at the end
@@ -37,4 +46,5 @@ end
 settle_queues()
 write_metrics()
 for at = 5, #answers, 3 do answers[at] = redis.call('ZSCORE', P .. 'ready', answers[at]) and 0 or 1 end
+if once and added and redis.call('EXISTS', once) == 1 then redis.call('HSET', once, 'submitted', cmsgpack.pack(answers)) end
 return answers

@@ -17,16 +17,16 @@ class RawJson(bytes):
     """JSON text in UTF-8 that is sent as it is, such as the stored result of a job."""
 
 
-def to_json(value: object) -> bytes:
-    """``value`` as compact UTF-8 JSON.
+def to_json(value: object, *, sort: bool = False) -> bytes:
+    """``value`` as compact UTF-8 JSON, its keys in their order or, with ``sort``, in that of the alphabet.
 
     orjson refuses integers beyond 64 bits and halves of surrogate pairs, which the standard library writes: a job's
     data must come back with the very numbers it was sent with.
     """
     try:
-        return orjson.dumps(value)
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS if sort else None)
     except TypeError:
-        return json.dumps(value, separators=(",", ":")).encode()
+        return json.dumps(value, separators=(",", ":"), sort_keys=sort).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +38,18 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
     content_type: str = JSON
 
+    def payload(self) -> bytes | None:
+        """The bytes of the body; None for an answer that has none."""
+        if self.body is None and self.status in {204, 304}:
+            return None
+        if isinstance(self.body, RawJson) or not self.content_type.endswith("json"):
+            assert isinstance(self.body, str | bytes)
+            return self.body.encode() if isinstance(self.body, str) else self.body
+        return to_json(self.body)
+
     def response(self) -> Response:
         """The answer as Flask sends it. Nothing is cached unless the operation says so."""
-        body: str | bytes | None
-        if self.body is None and self.status in {204, 304}:
-            body = None
-        elif isinstance(self.body, RawJson) or not self.content_type.endswith("json"):
-            assert isinstance(self.body, str | bytes)
-            body = self.body
-        else:
-            body = to_json(self.body)
+        body = self.payload()
         headers = {"Cache-Control": "no-store", **self.headers}
         if body is None:
             response = Response(status=self.status, headers=headers)

@@ -20,6 +20,10 @@ _NAME: Final = {"type": "string", "pattern": NAME_PATTERN}
 #: Path parameters that are more than a name: the keys of schedules that are defined in code begin with a colon's word.
 _PATH: Final = {"key": {"type": "string", "pattern": r"^(code:|celery:)?[A-Za-z0-9._~-]{1,128}$"}}
 _ALWAYS: Final = (403, 500)
+_IDEMPOTENCY: Final = {
+    "Idempotency-Key": "1 to 255 characters of your own, for one request: sent again, it is answered as the first "
+    "time, with Idempotent-Replayed: true, and not carried out again."
+}
 _INTRO: Final = """\
 Jobs go in over HTTP and are done by workers in the background. Durations are in milliseconds unless a name says
 otherwise, times are RFC 3339 in UTC, ids are text. Every error is an RFC 9457 problem. Answers carry an X-Request-Id,
@@ -83,6 +87,8 @@ def _statuses(operations: Iterable[Operation]) -> set[int]:
 
 def _problem_statuses(operation: Operation) -> set[int]:
     found = {*_ALWAYS, *operation.problems}
+    if operation.idempotent:
+        found.add(409)
     if operation.access is not Access.PUBLIC:
         found |= {401, 503}
     if operation.method in {"POST", "PUT", "PATCH"}:
@@ -126,7 +132,7 @@ def _operation(operation: Operation, refs: Refs) -> Schema:
         *_query_parameters(operation.query),
         *(
             {"name": name, "in": "header", "required": False, "description": text, "schema": {"type": "string"}}
-            for name, text in operation.headers.items()
+            for name, text in _headers(operation).items()
         ),
     ]
     if parameters:
@@ -144,6 +150,11 @@ def _operation(operation: Operation, refs: Refs) -> Schema:
     else:
         found["x-access"] = str(operation.access)
     return found
+
+
+def _headers(operation: Operation) -> Mapping[str, str]:
+    """The request headers it heeds, with what they say."""
+    return {**operation.headers, **_IDEMPOTENCY} if operation.idempotent else operation.headers
 
 
 def _query_parameters(query: type[BaseModel]) -> list[Schema]:

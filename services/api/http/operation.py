@@ -1,12 +1,13 @@
 """Operations: one decorator says what a call takes and answers, and one order in which every call is handled.
 
 The order is fixed: request id, host and origin, key (all in `services.api.app`, as unknown addresses need them too),
-then here role, path and query, body, and last the handler. What is declared is also what `openapi.json` says.
+then here role, path and query, body, idempotency key, and last the handler. What is declared is also what
+`openapi.json` says.
 """
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final, Generic, TypeVar
 
@@ -14,12 +15,15 @@ from flask import Flask, g, request
 from pydantic import BaseModel
 from werkzeug.datastructures import Headers
 
+from backroom.model.names import new_id
+from backroom.store.idempotency import KeyClaim
 from services.api.backend import Backend
 from services.api.http.access import Access, Principal, unauthorized
 from services.api.http.answers import Answer
+from services.api.http.idempotency import idempotency_key, once
 from services.api.http.problems import Problem
 from services.api.http.requests import preferred_wait, read_json, traceparent
-from services.api.http.validation import NoBody, read_query, validated
+from services.api.http.validation import read_query, validated
 
 __all__ = ["BodyLimit", "Call", "Operation", "Reply", "Resource", "mount"]
 
@@ -59,6 +63,17 @@ class Call(Generic[Q, B]):
     query: Q
     body: B
     headers: Headers
+    #: The claim of the request's idempotency key, if it has one.
+    claim: KeyClaim | None = None
+
+    def new_id(self, place: int = 0) -> str:
+        """An id for what the request creates: with an idempotency key the same one in every try, place by place."""
+        return new_id() if self.claim is None else self.claim.new_id(place)
+
+    @property
+    def once(self) -> str:
+        """What a submission is told, so that it is carried out once (see `backroom.store.submission`)."""
+        return "" if self.claim is None else self.claim.name
 
     @property
     def wait(self) -> int | None:
@@ -91,6 +106,8 @@ class Operation:
     problems: tuple[int, ...]
     #: Request headers it heeds, with what they say.
     headers: Mapping[str, str]
+    #: Whether it heeds an ``Idempotency-Key``.
+    idempotent: bool
     handler: Callable[[Any], Answer]
 
     @property
@@ -112,8 +129,19 @@ class Operation:
         """Handle the current request."""
         self._check_role(backend, principal)
         query = read_query(self.query, request.args)
-        body = self._read_body(backend)
-        return self.handler(Call(backend, principal, path, query, body, request.headers))
+        value = self._read_body(backend)
+        body = validated(self.body, value)
+        call: Call[Any, Any] = Call(backend, principal, path, query, body, request.headers)
+        key = idempotency_key(request) if self.idempotent else None
+        if key is None:
+            return self.handler(call)
+        return once(
+            backend.store.idempotency,
+            f"{principal.name}\n{self.method}\n{request.path}\n{key}",
+            value,
+            lambda claim: self.handler(replace(call, claim=claim)),
+            keep_seconds=backend.api_settings.idempotency_seconds,
+        )
 
     def _check_role(self, backend: Backend, principal: Principal) -> None:
         if self.access in principal.grants:
@@ -122,13 +150,12 @@ class Operation:
             raise unauthorized("This call needs a key.")
         raise Problem("forbidden", f"The roles of the key {principal.name!r} do not include {self.access}.")
 
-    def _read_body(self, backend: Backend) -> BaseModel:
+    def _read_body(self, backend: Backend) -> object:
         if self.method in {"GET", "DELETE"}:
-            return NoBody()
+            return {}
         limit: int = getattr(backend.settings, self.limit)
         what = "body of a bulk submission" if self.limit is BodyLimit.BULK else "request body"
-        value = read_json(request, limit=limit, what=what, optional=not self.needs_body)
-        return validated(self.body, value)
+        return read_json(request, limit=limit, what=what, optional=not self.needs_body)
 
 
 class Resource:
@@ -151,6 +178,7 @@ class Resource:
         problems: tuple[int, ...] = (),
         headers: Mapping[str, str] | None = None,
         limit: BodyLimit = BodyLimit.BODY,
+        idempotent: bool = False,
     ) -> Callable[[Callable[[Call[Q, B]], Answer]], Callable[[Call[Q, B]], Answer]]:
         """Register a handler. The first line of its docstring is the operation's summary, the rest its description."""
 
@@ -171,6 +199,7 @@ class Resource:
                     replies=replies,
                     problems=problems,
                     headers=headers or {},
+                    idempotent=idempotent,
                     handler=handler,
                 )
             )

@@ -76,10 +76,22 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
             "The schedule comes from the code of a job, or from the configuration of a Celery application. It can be "
             "paused, resumed and run here; anything else is to be changed there.",
         ),
+        ProblemType(
+            "still-running",
+            409,
+            "Still running",
+            "The first request with this Idempotency-Key is being answered. Retry-After says when to ask again.",
+        ),
         ProblemType("too-large", 413, "Too large", "The body, or the data of a job, exceeds the limit that is named."),
         ProblemType("unsupported-media-type", 415, "Unsupported media type", "Bodies are application/json in UTF-8."),
         ProblemType(
             "invalid-input", 422, "Invalid input", "'errors' has a JSON Pointer, a code and a sentence for each field."
+        ),
+        ProblemType(
+            "key-reused",
+            422,
+            "Idempotency key reused",
+            "The Idempotency-Key was used with another body. A key belongs to one request; a new one needs a new key.",
         ),
         ProblemType(
             "precondition-required",

@@ -23,6 +23,7 @@ resource = Resource("Bulk", "Many jobs in one call.")
     replies={202: Reply("All of them are stored, but for the duplicates.", BulkAnswer)},
     headers={"traceparent": SUBMIT_HEADERS["traceparent"]},
     limit=BodyLimit.BULK,
+    idempotent=True,
 )
 def submit_bulk(call: Call[NoQuery, JobsBody]) -> Answer:
     """Submit 1 to 1000 jobs, all or none.
@@ -33,6 +34,6 @@ def submit_bulk(call: Call[NoQuery, JobsBody]) -> Answer:
         Draft(body.name, body.data, body.queue, body.options, pointer=f"/jobs/{place}")
         for place, body in enumerate(call.body.jobs)
     ]
-    submitted = call.backend.store.submission.submit(prepare(call, drafts))
+    submitted = call.backend.store.submission.submit(prepare(call, drafts), once=call.once)
     jobs = [{"id": one.id, "state": one.state, "duplicate": one.duplicate} for one in submitted]
     return Answer(202, {"jobs": jobs})

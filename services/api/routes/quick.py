@@ -24,6 +24,7 @@ JOB_TYPE = "heavy-task"
     body=EnqueueBody,
     replies=SUBMIT_REPLIES,
     headers=SUBMIT_HEADERS,
+    idempotent=True,
 )
 def enqueue(call: Call[NoQuery, EnqueueBody]) -> Answer:
     """Enqueue a heavy task for a user.

@@ -44,6 +44,7 @@ SUBMIT_REPLIES: Final = {
     body=JobBody,
     replies=SUBMIT_REPLIES,
     headers=SUBMIT_HEADERS,
+    idempotent=True,
 )
 def submit(call: Call[NoQuery, JobBody]) -> Answer:
     """Submit a job.

@@ -138,6 +138,12 @@ class Api:
                 raise
 
     @property
+    def pid(self) -> int:
+        """The process id of gunicorn's master."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def log(self) -> str:
         """All that it has logged."""
         return self._log.read_text("utf-8")
