@@ -12,8 +12,8 @@ local function take_back(id, token)
     cancel = job[10], priority = tonumber(job[11]) or 0, lifo = job[12], keep_completed = job[13] or nil, keep_failed = job[14] or nil,
     score = job[15], deferred = tonumber(job[16]) or 0, expires = job[17],
   }
-  redis.call('ZREM', state_key(held.queue, 'active'), id)
-  note_change(held.queue)
+  leave(state_key(held.queue, 'active'), id)
+  if meta(held.queue).concurrency then note_change(held.queue) end
   return held
 end
 
@@ -71,6 +71,7 @@ local function put_back(held)
   if held.cancel then return end_cancelled(held) end
   redis.call('ZADD', state_key(held.queue, 'waiting'), held.score, held.id)
   redis.call('HSET', job_key(held.id), 'state', 'waiting')
+  note_change(held.queue)
   if held.expires then redis.call('ZADD', state_key(held.queue, 'ttl'), held.expires, held.id) end
   event('waiting', held.id, held.queue, held.name)
 end
