@@ -7,9 +7,9 @@ from backroom.store.part import Part
 __all__ = ["Swept", "Upkeep"]
 
 #: Bounds on one call, which holds Redis for a few ms at most.
-PROMOTED_AT_ONCE = 500
+PROMOTED_AT_ONCE = 200
 SWEPT_QUEUES_AT_ONCE = 100
-SWEPT_JOBS_AT_ONCE = 300
+SWEPT_JOBS_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)

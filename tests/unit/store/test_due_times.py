@@ -115,12 +115,12 @@ def test_priorities_and_lifo_hold_among_promoted_jobs(store: Store, worker: Work
 
 
 def test_a_step_of_promotion_is_bounded_and_says_that_there_is_more(store: Store) -> None:
-    store.submission.submit([a_job(runAt=SHARED_MS) for _ in range(900)])
+    store.submission.submit([a_job(runAt=SHARED_MS) for _ in range(300)])
     pull_forward(store, by_ms=SHARED - server_ms(store))
 
-    assert store.upkeep.promote() == (500, 0)
-    assert store.upkeep.promote() == (400, None)
-    assert counts(store) == {"waiting": 900}
+    assert store.upkeep.promote() == (200, 0)
+    assert store.upkeep.promote() == (100, None)
+    assert counts(store) == {"waiting": 300}
 
 
 def test_due_jobs_of_many_queues_are_promoted(store: Store) -> None:
