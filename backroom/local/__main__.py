@@ -97,7 +97,8 @@ def _plan() -> Plan:
 
 def _carry_out(plan: Plan) -> None:
     """Start everything, say so when it is up, and stop everything when asked."""
-    programs = services(plan.run, plan.data_dir, plan.redis_url, embedded=plan.server is not None)
+    level, embedded = plan.settings.log_level, plan.server is not None
+    programs = services(plan.run, plan.data_dir, plan.redis_url, log_level=level, embedded=embedded)
     names = [program.name for program in programs]
     console = Console(width=max(map(len, names)))
     with Supervisor(console) as supervisor:

@@ -46,10 +46,11 @@ def store_program(server: EmbeddedServer, lock: int) -> Program:
     )
 
 
-def services(settings: RunSettings, data_dir: Path, redis_url: str, *, embedded: bool) -> list[Program]:
+def services(settings: RunSettings, data_dir: Path, redis_url: str, *, log_level: str, embedded: bool) -> list[Program]:
     """Return the programs of the API, the workers and the scheduler.
 
     :param redis_url: the job store they share.
+    :param log_level: the least severe level that the workers and the scheduler log; the API reads it itself.
     :param embedded: whether no other run can share that store; else the workers' names say which run is theirs.
     """
     environment = _environment(settings, data_dir, redis_url)
@@ -63,12 +64,13 @@ def services(settings: RunSettings, data_dir: Path, redis_url: str, *, embedded:
     gunicorn = ["gunicorn", "-c", config, "--bind", f"{HOST}:{settings.port}", "--no-control-socket"]
     programs = [program("api", *gunicorn, "services.api:create_app()")]
     run = "" if embedded else f"-{settings.port}"
+    level = ["--loglevel", log_level]
     queues = ["-Q", settings.worker_queues] if settings.worker_queues else []
     for number in range(1, settings.workers + 1):
-        celery = [*_CELERY, "-A", "services.worker.app", "worker", "--hostname", f"worker-{number}{run}@%h"]
+        celery = [*_CELERY, "-A", "services.worker.app", "worker", "--hostname", f"worker-{number}{run}@%h", *level]
         pool = ["--pool", settings.worker_pool, "--concurrency", str(settings.jobs_at_once)]
         programs.append(program(f"worker-{number}", *celery, *pool, *queues))
-    programs.append(program("scheduler", *_CELERY, "-A", "services.scheduler.app", "beat"))
+    programs.append(program("scheduler", *_CELERY, "-A", "services.scheduler.app", "beat", *level))
     return programs
 
 
