@@ -16,12 +16,10 @@ from backroom.model.options import JobOptions
 __all__ = [
     "CurrentJob",
     "JobStopped",
-    "LogCapture",
     "NullReporter",
     "Reporter",
     "RunningJob",
     "Wish",
-    "capture_logs",
     "current_job",
     "options_of",
     "running",
@@ -120,6 +118,7 @@ class RunningJob:
         self.verdict: Any = None
         #: JSON text: the results of the tasks that it has published.
         self.children: str | None = None
+        self._printed: dict[str, str] = {}  # by stream: what is not a whole line yet
         #: Whether it was told that it is cancelled.
         self.heeded = False
         self._reporter, self._most_lines = reporter, most_lines
@@ -167,6 +166,17 @@ class RunningJob:
                 self._size -= len(self._lines.popleft())
         self._reporter.note(self)
 
+    def print(self, text: str, stream: str, level: str) -> None:
+        """Add what was printed to the job's log, line by line."""
+        *lines, rest = (self._printed.get(stream, "") + text).split("\n")
+        if len(rest) >= MAX_LOG_MESSAGE:
+            lines.append(rest)
+            rest = ""
+        self._printed[stream] = rest
+        for line in lines:
+            if line:
+                self.log(level, stream, line)
+
     def report(self, send: Callable[[str | None, list[str]], bool]) -> bool:
         """Have what is unreported sent, unless the job has ended: then its outcome takes it along.
 
@@ -191,6 +201,8 @@ class RunningJob:
 
         Waits for a report that is under way: it would be refused once the outcome is settled.
         """
+        for stream in [stream for stream, rest in self._printed.items() if rest]:
+            self.print("\n", stream, "INFO")
         with self._reporting:
             self._finished = True
             return self._take()
@@ -291,42 +303,6 @@ class CurrentJob:
 
 
 current_job = CurrentJob()
-
-
-class LogCapture(logging.Handler):
-    """Puts ordinary log records into the log of the job that runs in their thread."""
-
-    #: Loggers of the machinery: what they say is not the job's.
-    _MACHINERY = ("celery.", "kombu", "amqp", "backroom.", "redis")
-    #: ``print`` in a job, which Celery redirects.
-    _PRINTED = "celery.redirected"
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Add the record to the running job's log, if a job runs and the record is its."""
-        job = running_job()
-        if job is None or (record.name.startswith(self._MACHINERY) and record.name != self._PRINTED):
-            return
-        try:
-            message = record.getMessage()
-            if record.exc_info:
-                message += "\n" + logging.Formatter().formatException(record.exc_info)
-            level = "INFO" if record.name == self._PRINTED else record.levelname
-            job.log(level, "print" if record.name == self._PRINTED else record.name, message)
-        except Exception:  # noqa: BLE001 - logging must never fail the job; this is what logging's handlers do
-            self.handleError(record)
-
-
-def capture_logs() -> None:
-    """Have what jobs log at INFO and above captured, whatever level this process's own output has."""
-    root, tasks = logging.getLogger(), logging.getLogger("celery.task")
-    # What `celery.utils.log.get_task_logger` makes may not reach the root logger.
-    for logger in (root,) if tasks.propagate else (root, tasks):
-        if logger.level > logging.INFO:
-            for handler in logger.handlers:
-                handler.setLevel(max(handler.level, logger.level))
-            logger.setLevel(logging.INFO)
-        if not any(isinstance(handler, LogCapture) for handler in logger.handlers):
-            logger.addHandler(LogCapture(level=logging.INFO))
 
 
 _options: dict[str, JobOptions] = {}

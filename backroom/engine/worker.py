@@ -25,7 +25,7 @@ from celery.worker.control import control_command
 from celery.worker.state import maybe_shutdown
 
 from backroom.engine import endings, running
-from backroom.engine.current import capture_logs
+from backroom.engine.capturing import capture
 from backroom.engine.desk import Desk, jobs_of
 from backroom.engine.dispatch import Dispatcher
 from backroom.engine.jobs import job_types_of, schedules_of
@@ -121,7 +121,7 @@ class DeskStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is unty
         """Make everything ready; the pool runs and the consumer exists. Jobs are claimed once the event loop runs."""
         app, pool, hub = worker.app, running.this_pool(), worker.hub
         if not pool.forked:
-            capture_logs()
+            capture()
             # Pool children build their tracers themselves; in threads the consumer would, but later than the first job.
             for name, task in app.tasks.items():
                 task.__trace__ = build_tracer(name, task, app.loader, worker.hostname, app=app)
@@ -366,4 +366,4 @@ def _finish(sender: Any = None, **_: Any) -> None:
 
 def _enter_child(**_: Any) -> None:
     running.enter_child()
-    capture_logs()
+    capture()

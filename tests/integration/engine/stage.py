@@ -1,0 +1,321 @@
+"""Real workers on a real store, and what a test sees of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import psutil
+
+from backroom.model.job import new_job
+from backroom.model.options import parse_options
+from backroom.model.states import FINISHED
+from backroom.settings import Settings
+from backroom.store import Store, connect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from backroom.model.job import Job
+    from backroom.store import Event, WorkerView
+
+__all__ = ["ROOT", "Process", "Run", "Stage", "eventually"]
+
+ROOT = Path(__file__).parents[3]
+#: What has not happened after so many seconds never will.
+PATIENCE = 60.0
+#: Leases of this length keep tests short; see `Settings.lease_seconds`.
+LEASE_SECONDS = 2.0
+
+T = TypeVar("T")
+
+
+def eventually(look: Callable[[], T], *, until: Callable[[T], object] = bool, within: float = PATIENCE) -> T:
+    """The first answer of ``look``, asked again and again, that is true (or that ``until`` says is right)."""
+    deadline = time.monotonic() + within
+    while True:
+        found = look()
+        if until(found):
+            return found
+        assert time.monotonic() < deadline, f"still {found!r} after {within} s"
+        time.sleep(0.01)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a job, as the job itself noted it; times in seconds since 1970."""
+
+    job_id: str
+    attempt: int
+    pid: int
+    begin: float
+    end: float | None
+
+
+class Process:
+    """A worker or a scheduler: its main process and its children."""
+
+    def __init__(self, name: str, process: subprocess.Popen[bytes], output: Path) -> None:
+        self.name, self._process, self._output = name, process, output
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def output(self) -> str:
+        return self._output.read_text(errors="replace")
+
+    @property
+    def runs(self) -> bool:
+        return self._process.poll() is None
+
+    def children(self) -> list[int]:
+        """The pids of its children: of the prefork pool."""
+        return [child.pid for child in psutil.Process(self.pid).children()]
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def freeze(self) -> None:
+        """SIGSTOP for the whole family."""
+        for pid in [self.pid, *self.children()]:
+            os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        for pid in [*self.children(), self.pid]:
+            os.kill(pid, signal.SIGCONT)
+
+    def kill(self) -> None:
+        """SIGKILL for the whole family, as when the machine loses its power."""
+        children = self.children() if self.runs else []
+        self._process.kill()
+        for pid in children:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass  # it went with its parent
+        self._process.wait()
+
+    def ended(self, within: float = PATIENCE) -> int:
+        """Its exit code, once it has ended."""
+        try:
+            return self._process.wait(within)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.name} still runs after {within} s:\n{self.output}") from None
+
+    def stop(self, within: float = PATIENCE) -> int:
+        """SIGTERM, and its exit code."""
+        self.send(signal.SIGTERM)
+        return self.ended(within)
+
+
+class Stage:
+    """A job store of its own and everything that works on it."""
+
+    def __init__(self, url: str, prefix: str, folder: Path, **settings: object) -> None:
+        """``url`` is where workers connect; ``settings`` are those of all processes, by their names in `Settings`."""
+        self.url, self.folder = url, folder
+        folder.mkdir(parents=True, exist_ok=True)
+        given: dict[str, object] = {
+            "redis_url": url,
+            "key_prefix": prefix,
+            "lease_seconds": LEASE_SECONDS,
+            "sweep_seconds": 0.25,
+            "worker_sweep_seconds": 0.5,
+            "shutdown_grace_seconds": 20.0,
+            **settings,
+        }
+        self.settings = Settings(**given)  # type: ignore[arg-type]  # checked when it is made
+        self._environment = {f"BACKROOM_{name.upper()}": str(value) for name, value in given.items()}
+        self._stack = ExitStack()
+        self._seen, self._events = "0-0", list["Event"]()
+        self._names = 0
+        self.connect(url)
+
+    def connect(self, url: str) -> None:
+        """Look at the store by way of this URL from now on."""
+        redis = connect(url, timeout=10)
+        self._stack.callback(redis.close)
+        self.store = Store(redis, settings=self.settings)
+
+    def __enter__(self) -> Stage:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    # Processes.
+
+    def worker(  # noqa: D417 - the others are those of `celery worker`
+        self,
+        name: str = "",
+        *,
+        pool: str = "prefork",
+        concurrency: int = 2,
+        queues: Sequence[str] = (),
+        options: Sequence[str] = (),
+        wait: bool = True,
+        **settings: object,
+    ) -> Process:
+        """Start a worker and wait until it claims jobs. It is killed at the end, if it still runs then.
+
+        :param settings: of this worker alone.
+        """
+        self._names += 1
+        name = name or f"worker-{self._names}"
+        words = ["worker", "--pool", pool, "--concurrency", str(concurrency), "--hostname", f"{name}@here"]
+        words += ["--without-mingle", "--without-gossip", "--loglevel", "WARNING", *options]
+        if queues:
+            words += ["-Q", ",".join(queues)]
+        process = self._start(f"{name}@here", words, settings)
+        if wait:
+            self.wait_for_worker(process)
+        return process
+
+    def wait_for_worker(self, process: Process) -> WorkerView:
+        """The worker as it says of itself, once it does."""
+
+        def look() -> WorkerView | None:
+            assert process.runs, process.output
+            return next((view for view in self.store.workers.list() if view.id == process.name), None)
+
+        view = eventually(look)
+        assert view is not None
+        return view
+
+    def scheduler(self, name: str = "scheduler") -> Process:
+        """Start a scheduler and wait for its first round."""
+        process = self._start(name, ["beat", "--schedule", str(self.folder / name)], {})
+        eventually(self.store.workers.scheduler_ticks)
+        return process
+
+    def _start(self, name: str, words: Sequence[str], settings: dict[str, object]) -> Process:
+        own = {f"BACKROOM_{key.upper()}": str(value) for key, value in settings.items()}
+        environment = {**os.environ, **self._environment, **own, "TRIAL_FOLDER": str(self.folder)}
+        output = self.folder / f"{name}.log"
+        command = [sys.executable, "-W", "ignore", "-m", "celery", "-A", "tests.integration.engine.trial", *words]
+        with output.open("ab") as log:
+            started = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        process = Process(name, started, output)
+
+        def end() -> None:
+            if process.runs:
+                process.thaw()
+                process.kill()
+
+        self._stack.callback(end)
+        return process
+
+    @contextmanager
+    def others_of(self, pool: str, **settings: object) -> Iterator[Process]:
+        """A worker for the time of a block."""
+        process = self.worker(pool=pool, **settings)  # type: ignore[arg-type]  # as `worker` takes them
+        yield process
+        process.kill()
+
+    # Jobs.
+
+    def submit(self, name: str, *, queue: str | None = None, **data_and_options: Any) -> str:
+        """Submit a job as the API does: with its type's queue and defaults. Returns its id.
+
+        What is one of BullMQ's options is one; the rest is the job's data.
+        """
+        return self.submit_many(name, [data_and_options], queue=queue)[0]
+
+    def submit_many(self, name: str, each: Sequence[dict[str, Any]], *, queue: str | None = None) -> list[str]:
+        """Submit jobs of one type in one call. Returns their ids."""
+        job_type = eventually(lambda: self.store.job_types.get(name))
+        assert job_type is not None
+        defaults = parse_options(job_type.defaults)
+        jobs = []
+        for given in each:
+            options = parse_options({key: value for key, value in given.items() if key in _OPTIONS})
+            data = {key: value for key, value in given.items() if key not in _OPTIONS}
+            merged = options.merged(defaults)
+            jobs.append(new_job(name=name, data=data, queue=queue or job_type.queue, options=merged))
+        return [submitted.id for submitted in self.store.submission.submit(jobs)]
+
+    def job(self, job_id: str) -> Job:
+        """The job as it is now, with its attempt log."""
+        return self.store.inspection.get(job_id, attempts=True)
+
+    def finished(self, job_id: str) -> Job:
+        """The job, once it is finished."""
+        self.wait_for(lambda event: event.job_id == job_id and event.type in FINISHED)
+        return self.job(job_id)
+
+    def result(self, job_id: str) -> Any:
+        """The result of the job, once it is completed."""
+        job = self.finished(job_id)
+        assert job.state == "completed", (job.state, job.error)
+        return job.result
+
+    def began(self, job_id: str, times: int = 1) -> list[Run]:
+        """The runs of a job, once it has begun so often."""
+        return eventually(lambda: self.runs(job_id), until=lambda runs: len(runs) >= times)
+
+    def let(self, name: str) -> None:
+        """Let jobs go on that wait for this file."""
+        (self.folder / name).touch()
+
+    def lines(self) -> list[list[str]]:
+        """The lines of the diary: time, word, job, attempt, pid."""
+        diary = self.folder / "diary"
+        return [line.split() for line in diary.read_text().splitlines()] if diary.exists() else []
+
+    def noted(self, job_id: str, word: str = "try") -> list[float]:
+        """When the job noted this word, in seconds since 1970."""
+        return [float(time) for time, said, about, *_ in self.lines() if (said, about) == (word, job_id)]
+
+    def runs(self, job_id: str | None = None) -> list[Run]:
+        """The runs of a job, or of all jobs, in the order in which they began."""
+        runs: list[Run] = []
+        for at, word, about, attempt, pid in self.lines():
+            if job_id not in {None, about}:
+                continue
+            if word == "begin":
+                runs.append(Run(about, int(attempt), int(pid), float(at), None))
+            elif word == "end":
+                which = max(place for place, run in enumerate(runs) if (run.job_id, run.pid) == (about, int(pid)))
+                run = runs[which]
+                runs[which] = Run(run.job_id, run.attempt, run.pid, run.begin, float(at))
+        return runs
+
+    # Events.
+
+    def wait_for(self, happened: Callable[[Event], object]) -> Event:
+        """The first event for which ``happened``, waiting for it if it is yet to come."""
+        deadline = time.monotonic() + PATIENCE
+        position = 0
+        while True:
+            for event in self._events[position:]:
+                if happened(event):
+                    return event
+            position = len(self._events)
+            assert time.monotonic() < deadline, f"it never happened; the last that did: {self._events[-20:]}"
+            self._read(block_ms=500)
+
+    def happened(self, job_id: str, *kinds: str) -> list[Event]:
+        """What has happened to the job so far, or only events of these types."""
+        while self._read(block_ms=1):
+            pass
+        return [event for event in self._events if event.job_id == job_id and (not kinds or event.type in kinds)]
+
+    def _read(self, *, block_ms: int) -> int:
+        found = self.store.events.read(self._seen, block_ms=block_ms, count=1000)
+        self._events += found
+        self._seen = found[-1].id if found else self._seen
+        return len(found)
+
+
+_OPTIONS = frozenset(
+    {"jobId", "attempts", "backoff", "delay", "runAt", "priority", "lifo", "timeout", "ttl", "maxStalled", "tags"}
+)
