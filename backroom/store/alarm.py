@@ -16,8 +16,9 @@ class Alarm:
     """Sleeps until the wake-up key is set or the time is over. One thread's."""
 
     def __init__(self, url: str, key: str, timeout: float) -> None:
-        self._client = connect(url, timeout=timeout, single=True)
-        self._key = key
+        self._url, self._key, self._timeout = url, key, timeout
+        #: Made on first use, for that connects: the store may be away until then. Any: the library leaves it untyped.
+        self._client: Any = None
         self._pending = False
 
     def wait(self, seconds: float) -> bool:
@@ -30,7 +31,9 @@ class Alarm:
             raise
 
     def _wait(self, seconds: float) -> bool:
-        connection: Any = self._client.connection
+        if self._client is None:
+            self._client = connect(self._url, timeout=self._timeout, single=True)
+        connection = self._client.connection
         if not self._pending:
             connection.connect()
             connection.send_command("BZPOPMIN", self._key, 0)
@@ -44,6 +47,5 @@ class Alarm:
     def reset(self) -> None:
         """Begin anew on a new connection."""
         self._pending = False
-        connection: Any = self._client.connection
-        if connection is not None:
-            connection.disconnect()
+        if self._client is not None:
+            self._client.connection.disconnect()
