@@ -45,6 +45,11 @@ for place, job in ipairs(jobs) do
 end
 settle_queues()
 write_metrics()
-for at = 5, #answers, 3 do answers[at] = redis.call('ZSCORE', P .. 'ready', answers[at]) and 0 or 1 end
+local held_back = {}
+for at = 5, #answers, 3 do
+  local queue = answers[at]
+  if held_back[queue] == nil then held_back[queue] = redis.call('ZSCORE', P .. 'ready', queue) and 0 or 1 end
+  answers[at] = held_back[queue]
+end
 if once and added and redis.call('EXISTS', once) == 1 then redis.call('HSET', once, 'submitted', cmsgpack.pack(answers)) end
 return answers
