@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.compose.stack import Stack
+from tests.compose.stack import OWN_SERVICES, Stack
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +43,8 @@ def stack(engine: None, request: pytest.FixtureRequest) -> Iterator[Stack]:
     running = Stack(BACKROOM_SCRAPE_INTERVAL="1s")
     failed_before = request.session.testsfailed
     try:
-        running.up(*_services(running), build=True)
+        running.build(*OWN_SERVICES)
+        running.up(*_services(running))
         running.first_answer = running.call("POST", "/jobs/enqueue", {"userId": "first", "payload": {}})
         yield running
     finally:

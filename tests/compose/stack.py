@@ -18,6 +18,8 @@ PASSED_ON: Final = frozenset(
 )
 #: Variables with these beginnings would make another stack than the one in the repository.
 LEFT_OUT: Final = ("BACKROOM_", "COMPOSE_", "WORKER")
+#: The services with images of our own.
+OWN_SERVICES: Final = ("api", "worker", "scheduler", "exporter")
 FINISHED: Final = frozenset({"completed", "failed", "cancelled", "expired"})
 _POLL_SECONDS: Final = 0.2
 
@@ -80,12 +82,16 @@ class Stack:
         """The project as Compose understands it."""
         return json.loads(self.compose("config", "--format", "json"))
 
-    def up(self, *services: str, scale: Mapping[str, int] | None = None, build: bool = False) -> None:
+    def up(self, *services: str, scale: Mapping[str, int] | None = None) -> None:
         """Start services, and return when all are healthy."""
         self._addresses.clear()
         scaled = [word for service, n in (scale or {}).items() for word in ("--scale", f"{service}={n}")]
-        building = ["--build"] if build else []
-        self.compose("up", "--detach", "--wait", "--wait-timeout", "180", *building, *scaled, *services)
+        self.compose("up", "--detach", "--wait", "--wait-timeout", "180", *scaled, *services)
+
+    def build(self, *services: str) -> None:
+        """Build images one by one: built at once, those that share stages crash an Engine 20.10 now and then."""
+        for service in services:
+            self.compose("build", service)
 
     def remove(self) -> None:
         """Remove the project's containers, networks, volumes and images."""

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.compose.stack import ROOT, Stack, eventually, run
+from tests.compose.stack import OWN_SERVICES, ROOT, Stack, eventually, run
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(1200)]
 
@@ -37,12 +37,14 @@ def test_a_file_in_the_jobs_folder_and_a_rebuild_make_a_new_job(engine: None, tm
     shutil.copytree(ROOT, checkout, ignore=shutil.ignore_patterns(".git", ".venv", ".data", "__pycache__", ".*_cache"))
     stack = Stack(checkout)
     try:
-        stack.up("api", "worker", build=True)
+        stack.build("api", "worker")
+        stack.up("api", "worker")
         body = {"name": "greet", "data": {"name": "Ada"}}
         assert stack.call("POST", "/v1/jobs", body).status_code == 422, "nobody offers it yet"
 
         (checkout / "services" / "worker" / "jobs" / "greetings.py").write_text(OWN_JOB)
-        stack.up("worker", build=True)
+        stack.build("worker")
+        stack.up("worker")
         posted = stack.call("POST", "/v1/jobs", body)
         assert posted.status_code == 202, posted.text
         assert stack.finished(posted.json()["id"])["result"] == {"greeting": "Hello Ada"}
@@ -71,7 +73,8 @@ def redis_elsewhere(engine: None) -> Iterator[str]:
 def test_the_stack_runs_on_a_redis_of_ones_own(redis_elsewhere: str) -> None:
     stack = Stack(overlays=["compose.external-redis.yml"], BACKROOM_REDIS_URL=redis_elsewhere)
     try:
-        stack.up("api", "worker", "scheduler", "exporter", build=True)
+        stack.build(*OWN_SERVICES)
+        stack.up(*OWN_SERVICES)
         posted = stack.call("POST", "/jobs/enqueue", {"userId": "u1", "payload": {}})
         assert posted.status_code == 202, posted.text
         assert stack.finished(posted.json()["id"])["state"] == "completed"

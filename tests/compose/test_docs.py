@@ -35,7 +35,8 @@ def test_a_backup_restored_elsewhere_has_the_jobs_and_their_files(
     stack.shell(commands("Back up"), folder=tmp_path)
     other_stack.shell(commands("Restore"), folder=tmp_path)
 
-    other_stack.up("api", build=True)
+    other_stack.build("api")
+    other_stack.up("api")
     assert other_stack.get(f"/v1/jobs/{job['id']}") == job
     kept = other_stack.compose("run", "--rm", "-T", "worker", "cat", "/var/lib/backroom/artifacts/kept.txt")
     assert kept.strip() == "kept"
