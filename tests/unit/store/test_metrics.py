@@ -143,7 +143,7 @@ def test_schedulers_tick_and_retire(store: Store) -> None:
 
     seconds, _ = store.redis.time()
     assert list(ticks) == ["beat-1"]
-    assert abs(ticks["beat-1"] - int(seconds)) <= 2
+    assert abs(ticks["beat-1"] - int(seconds)) <= 60
 
 
 def test_a_scheduler_that_has_been_silent_for_a_day_is_forgotten(store: Store) -> None:

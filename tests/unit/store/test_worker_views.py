@@ -46,7 +46,7 @@ def test_the_store_knows_when_a_worker_beat(store: Store) -> None:
 
     [view] = store.workers.list()
 
-    assert abs(view.heartbeat_at / 1000 - int(seconds)) <= 2
+    assert abs(view.heartbeat_at / 1000 - int(seconds)) <= 60
 
 
 def test_a_worker_that_leaves_is_gone_with_its_offers(store: Store) -> None:
