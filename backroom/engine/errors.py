@@ -15,6 +15,8 @@ __all__ = ["MAX_MESSAGE", "MAX_TRACEBACK", "celery_error", "clean", "error_text"
 #: In bytes of UTF-8, cut in the middle: the head says where it began, the tail what happened.
 MAX_TRACEBACK = 16 * 1024
 MAX_MESSAGE = 4 * 1024
+#: Said to be the home of errors that no code has raised.
+OWN_MODULE = "backroom.model.errors"
 
 
 def clean(text: str) -> str:
@@ -74,7 +76,7 @@ def error_text(error: BaseException, *, attempt: int) -> str:
     return json.dumps(record, separators=(",", ":"))
 
 
-def plain_error(kind: str, message: str, *, attempt: int, module: str = "backroom.model.errors") -> str:
+def plain_error(kind: str, message: str, *, attempt: int, module: str = OWN_MODULE) -> str:
     """The record of something that went wrong outside the job's own code."""
     record = {
         "type": kind,
@@ -102,15 +104,19 @@ def failure_text(given: Any, *, attempt: int) -> str:
     return json.dumps(json.loads(text) | {"args": _jsonable(args)}, separators=(",", ":"))
 
 
-#: Errors that the store itself writes, and the exceptions that Celery has for them.
-_CELERY_NAMES = {"Stalled": ("WorkerLostError", "billiard.exceptions")}
+#: The exceptions that Celery has for errors which no code has raised.
+_CELERY_NAMES = {
+    "Stalled": ("WorkerLostError", "billiard.exceptions"),
+    "TimeLimitExceeded": ("TimeLimitExceeded", "billiard.exceptions"),
+    "NotRegistered": ("NotRegistered", "celery.exceptions"),
+}
 
 
 def celery_error(error: dict[str, Any]) -> dict[str, Any]:
     """An error record in the form that Celery rebuilds exceptions from."""
     kind, module = error.get("qualname") or error.get("type") or "Exception", error.get("module")
-    if module is None:
-        kind, module = _CELERY_NAMES.get(kind, (kind, None))
+    if module in {None, OWN_MODULE}:
+        kind, module = _CELERY_NAMES.get(kind, (kind, module))
     args = error.get("args")
     message = [error.get("message")] if args is None else celery_loads(json.dumps(args))
     return {"exc_type": kind, "exc_module": module, "exc_message": message}

@@ -11,13 +11,15 @@ import re
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from celery import current_app
+from celery.utils.time import make_aware
 from kombu.compression import decompress
 from kombu.serialization import loads as decode_body
 from kombu.utils.json import dumps as celery_dumps
 from kombu.utils.json import loads as celery_loads
 
 from backroom.model.job import NewJob
-from backroom.model.options import MAX_DURATION_MS, MAX_PRIORITY, JobOptions
+from backroom.model.options import MAX_DURATION_MS, MAX_PRIORITY, JobOptions, check_run_at
 
 __all__ = [
     "Revoked",
@@ -96,12 +98,14 @@ def revoked_by(message: dict[str, Any]) -> Revoked | None:
 
 
 def _time(value: str | datetime | float | None, now: datetime) -> datetime | None:
+    """A time as Celery writes it; one without a zone is in the application's ``timezone``."""
     if value is None:
         return None
     if isinstance(value, int | float):
         return datetime.fromtimestamp(now.timestamp() + value, UTC)
     moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    aware: datetime = moment if moment.tzinfo else make_aware(moment, current_app.timezone)
+    return aware
 
 
 def _check_name(kind: str, name: object, ambiguous: re.Pattern[str] | None = None) -> None:
@@ -122,7 +126,8 @@ def job_from_message(
 ) -> NewJob:
     """The job that a published task message stands for; ``defaults`` are the options of its type.
 
-    ``staged``: it is what a running job goes on as, under its id. Raises `ValueError` for names that cannot be kept.
+    ``staged``: it is what a running job goes on as, under its id. Raises `ValueError` for names that cannot be kept,
+    and `InvalidInput` for times that cannot.
     """
     now = now or datetime.now(UTC)
     headers, properties = message["headers"], message["properties"]
@@ -137,8 +142,10 @@ def job_from_message(
         options["run_at"] = eta
     if expires is not None:
         ready = max(now, eta) if eta else now
-        options["ttl"] = min(max(1, math.ceil((expires - ready).total_seconds() * 1000)), MAX_DURATION_MS)
+        # 0: too late already.
+        options["ttl"] = min(max(0, math.ceil((expires - ready).total_seconds() * 1000)), MAX_DURATION_MS)
     own = JobOptions.model_construct(_fields_set=set(options), **options)
+    check_run_at(own.run_at_ms() or 0, "/runAt")
     data, celery, user_id = _data_of(message)
     kept = {name: headers[name] for name in _KEPT_IF_SET if headers.get(name)}
     if headers.get("group_index") is not None:  # the first of a group has 0

@@ -345,10 +345,8 @@ def _delay_ms(when: Any) -> int:
 
 
 def _rejected(rejected: Reject, job: current.RunningJob) -> Ended:
-    if rejected.requeue:
-        text = plain_error("Reject", f"rejected and requeued: {rejected.reason!r}", attempt=job.attempt)
-        return Ended("retry-after", text, 0)
-    return Ended("failed", plain_error("Reject", f"rejected: {rejected.reason!r}", attempt=job.attempt))
+    text = error_text(rejected, attempt=job.attempt)
+    return Ended("retry-after", text, 0) if rejected.requeue else Ended("failed", text)
 
 
 def _stopped(why: Wish, this: Try) -> Ended:

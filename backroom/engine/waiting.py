@@ -53,6 +53,9 @@ class ResultConsumer(BaseResultConsumer):  # type: ignore[misc]  # Celery is unt
         super().on_state_change(meta, message)
         if meta["status"] in states.READY_STATES:
             self.cancel_for(meta["task_id"])
+            # Celery keeps what nobody waits for, in case somebody will; here whoever waits looks into the store first.
+            kept = self._pending_messages.pop(meta["task_id"], ())
+            self._pending_messages.total -= len(kept)
 
     def consume_from(self, task_id: str) -> None:
         """Care about this task."""
