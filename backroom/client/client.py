@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, Unpack
 from backroom.client.answers.jobs import Job, LogLine, Submitted
 from backroom.client.answers.stack import JobType, Stats
 from backroom.client.channel import Channel, Query, path_to
-from backroom.client.errors import Conflict, JobFailed, NotFound, PreconditionFailed, Unavailable, WaitTimeout
+from backroom.client.errors import Conflict, JobFailed, NotFound, Unavailable, WaitTimeout
 from backroom.client.options import NewJob, Options, data_json, milliseconds, options_json, time_json
 from backroom.client.queues import Queues
 from backroom.client.retrying import RetryPolicy
@@ -278,11 +278,12 @@ class Backroom:
         last_event_id: str | None = None,
         outage: Duration = 300,
     ) -> EventStream:
-        """Events as they happen, from now on or from behind ``last_event_id``; those of a ``job`` until it has ended.
+        """Events as they happen, from now on or from behind ``last_event_id``.
 
-        ``queue`` and ``types`` choose among them; a queue and a job exclude each other. When a connection ends it is
-        opened again where it ended; `Unreachable` is raised when that does not work for ``outage`` seconds. An event of
-        the type ``reset`` says that some were missed.
+        Those of a ``job`` begin with the state it is in, and end with the job. ``queue`` and ``types`` choose among
+        them; a queue and a job exclude each other. When a connection ends, the stream goes on in another one behind the
+        last event; `Unreachable` is raised when that does not work for ``outage`` seconds. An event of the type
+        ``reset`` says that some were missed.
         """
         kinds = _several(types)
         query: Query = {}
@@ -353,25 +354,16 @@ class Backroom:
         """Change a job that neither runs nor has finished; what is left out stays.
 
         With the ``etag`` of the job as you have read it, `PreconditionFailed` is raised if it has changed since;
-        without one the change is made to the job as it is.
+        without one the change is made to the job as it is. Raises `InvalidInput`.
         """
         body: dict[str, object] = {} if data is _UNCHANGED else {"data": data_json(data)}
         if priority is not None:
             body["priority"] = priority
         if tags is not None:
             body["tags"] = list(tags)
-        if etag is not None:
-            return self._update(job_id, body, etag)
-        for _ in range(self._channel.policy.retries):
-            try:
-                return self._update(job_id, body, self.job(job_id).etag)
-            except PreconditionFailed:  # it has changed in between, and that is no reason not to
-                continue
-        return self._update(job_id, body, self.job(job_id).etag)
-
-    def _update(self, job_id: str, body: object, etag: str | None) -> Job:
-        headers = {} if etag is None else {"If-Match": etag}
-        answer = self._channel.call("PATCH", path_to("v1", "jobs", job_id), body=body, headers=headers)
+        answer = self._channel.call(
+            "PATCH", path_to("v1", "jobs", job_id), body=body, headers={"If-Match": etag or "*"}, safe=etag is None
+        )
         return answer.read(lambda raw: Job.from_json(raw, answer.headers.get("ETag")))
 
     def remove(self, job_id: str) -> None:

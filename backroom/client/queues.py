@@ -1,7 +1,8 @@
 """Queues: looking at them, holding them, limiting them, emptying them."""
 
+from backroom.client.answers.fields import Raw
 from backroom.client.answers.queues import Queue, Rate
-from backroom.client.channel import Channel, path_to
+from backroom.client.channel import Answer, Channel, path_to
 from backroom.client.options import Duration, milliseconds
 from backroom.model.states import State
 
@@ -50,24 +51,36 @@ class Queues:
         """Take all limits of a queue away."""
         return self._channel.call("DELETE", path_to("v1", "queues", name, "limits")).read(Queue.from_json)
 
-    def drain(self, name: str, *, delayed: bool = False) -> None:
-        """Remove the waiting jobs of a queue, and with ``delayed`` the delayed ones; the others stay."""
-        self._channel.call("POST", path_to("v1", "queues", name, "drain"), body={"delayed": delayed}, safe=True)
+    def drain(self, name: str, *, delayed: bool = False) -> int:
+        """Remove the waiting jobs of a queue, and with ``delayed`` the delayed ones. Returns how many."""
+        return self._empty(name, "drain", {"delayed": delayed}, safe=True).read(_removed)
 
-    def clean(self, name: str, state: State | str, *, grace: Duration = 0, limit: int | None = None) -> tuple[str, ...]:
+    def clean(
+        self, name: str, state: State | str = State.COMPLETED, *, grace: Duration = 0, limit: int = 1000
+    ) -> tuple[str, ...]:
         """Remove jobs in one state that are older than ``grace`` seconds, at most ``limit``. Returns their ids.
 
-        Raises `InvalidInput` for active jobs.
+        A finished job's age counts from its end, another's from its submission. Raises `InvalidInput` for active jobs.
         """
-        body: dict[str, object] = {"state": str(state), "grace": milliseconds(grace)}
-        if limit is not None:
-            body["limit"] = limit
-        answer = self._channel.call("POST", path_to("v1", "queues", name, "clean"), body=body)
-        return answer.read(lambda raw: tuple(raw["ids"]))
+        body = {"state": str(state), "grace": milliseconds(grace), "limit": limit}
+        return self._empty(name, "clean", body).read(lambda raw: tuple(raw["ids"]))
 
-    def obliterate(self, name: str, *, force: bool = False) -> None:
-        """Remove a queue with everything in it. Raises `Conflict` while any of its jobs runs, unless ``force``."""
-        self._channel.call("POST", path_to("v1", "queues", name, "obliterate"), body={"force": force})
+    def obliterate(self, name: str, *, force: bool = False) -> int:
+        """Remove a queue with everything in it. Returns how many jobs that were.
+
+        Raises `Conflict` while any of its jobs runs, unless ``force``: then they are told to stop.
+        """
+        return self._empty(name, "obliterate", {"force": force}).read(_removed)
+
+    def _empty(self, name: str, verb: str, body: Raw, *, safe: bool = False) -> Answer:
+        """Take jobs out; ``safe`` where doing it twice does no more. Raises `NotFound`."""
+        return self._channel.call("POST", path_to("v1", "queues", name, verb), body=body, safe=safe)
 
     def _act(self, name: str, verb: str) -> Queue:
         return self._channel.call("POST", path_to("v1", "queues", name, verb), safe=True).read(Queue.from_json)
+
+
+def _removed(raw: Raw) -> int:
+    """How many jobs are gone."""
+    removed: int = raw["removed"]
+    return removed

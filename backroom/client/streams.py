@@ -125,10 +125,12 @@ class EventStream:
 
     def _received(self, response: httpx.Response) -> Iterator[Event]:
         decoder = Decoder(self.last_event_id or "")
-        for message in decoder.messages(self._chunks(response)):
+        try:
+            for message in decoder.messages(self._chunks(response)):
+                self.last_event_id = message.id or None
+                yield _event_of(message)
+        finally:
             self._retry = decoder.retry
-            self.last_event_id = message.id or None
-            yield _event_of(message)
 
     def _chunks(self, response: httpx.Response) -> Iterator[bytes]:
         for chunk in response.iter_bytes():

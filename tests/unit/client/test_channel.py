@@ -83,7 +83,7 @@ def test_an_action_that_was_certainly_not_begun_is(api, room, time, call):
     ids=["pause", "quiet", "drain"],
 )
 def test_an_action_that_does_the_same_when_it_is_done_twice_is_sent_again(api, room, call):
-    queue = {"name": "q", "paused": True, "counts": {}, "oldestWaitingMs": None, "limits": {}, "rates": {}}
+    queue = {"name": "q", "paused": True, "counts": {}, "limits": {}, "removed": 1}
     api.play(DROP, Say(200, queue))
     call(room)
     assert len(api.asked) == 2
