@@ -5,6 +5,7 @@ from redis import Redis
 from backroom.settings import Settings
 from backroom.store.actions import Actions
 from backroom.store.connection import connect, store_errors
+from backroom.store.consequences import Consequences
 from backroom.store.emptying import Emptying
 from backroom.store.events import Events
 from backroom.store.execution import Execution
@@ -53,6 +54,7 @@ class Store:
         self.listing = Listing(*parts)
         self.actions = Actions(*parts)
         self.emptying = Emptying(*parts)
+        self.consequences = Consequences(*parts)
         self.queues = Queues(*parts)
         self.idempotency = Idempotency(*parts)
         self.job_types = JobTypes(*parts)

@@ -40,6 +40,14 @@ local function trim(queue, old, most)
   end
 end
 
+-- A task of Celery's that has ended without its own code's doing: some worker tells the tasks that depend on it (see
+-- consequences).
+local function note_consequences(id)
+  if redis.call('HEXISTS', job_key(id), 'celery') == 0 then return end
+  redis.call('ZADD', P .. 'consequences', now, id)
+  redis.call('PUBLISH', P .. 'control', '{"consequences":true}')
+end
+
 -- The job is in no state's set any more; puts it into `state` (completed, failed, cancelled, expired). `...` are further
 -- field, value pairs to write.
 local function finish(id, queue, name, state, keep, ...)
@@ -55,6 +63,7 @@ local function finish(id, queue, name, state, keep, ...)
   local order = micros + finished_now
   finished_now = finished_now + 1
   enter(state_key(queue, state), order, id)
+  if state == 'cancelled' or state == 'expired' then note_consequences(id) end
   if not age then return end
   local old = old_key(queue, state)
   kept[old] = (kept[old] or redis.call('ZCARD', old)) + 1

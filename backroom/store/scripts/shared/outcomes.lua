@@ -54,6 +54,7 @@ local function lose(held, reason)
     end_cancelled(held)
   elseif held.stalled > held.max_stalled then
     end_failed(held, own_error('Stalled', 'job stalled more than ' .. held.max_stalled .. ' times: ' .. reason, held.made + 1))
+    note_consequences(held.id)
   else
     to_place(held.id, held.queue, held.name, held.score, true)
     redis.call('HSET', job_key(held.id), 'why', 'stalled')
@@ -85,7 +86,8 @@ local function defer(held, outcome)
   if held.cancel then return end_cancelled(held) end
   if held.deferred + 1 > MAX_DEFERRALS then
     local reason = 'came back ' .. MAX_DEFERRALS .. ' times in a row without an outcome'
-    return end_failed(held, own_error('TooManyDeferrals', reason, held.made + 1))
+    end_failed(held, own_error('TooManyDeferrals', reason, held.made + 1))
+    return note_consequences(held.id)
   end
   if outcome.outcome == 'rate-limited' then
     local known = meta(held.queue)
@@ -157,7 +159,7 @@ local function settle(outcome)
   log_outcome(held, outcome.tried or (kind == 'cancelled' and kind or 'failed'), outcome.error, run)
   clear(held, 'why', 'deferred', 'expires')
   if kind == 'cancelled' or held.cancel then
-    end_cancelled(held, 'made', made, 'run', run)
+    end_cancelled(held, 'made', made, 'run', run, 'told', 1)
   elseif kind == 'failed' then
     if made >= held.attempts then event('retries-exhausted', id, held.queue, held.name, 'attemptsMade', made) end
     end_failed(held, outcome.error, 'made', made, 'run', run)
