@@ -134,12 +134,21 @@ class JobBackend(RedisBackend):  # type: ignore[misc]  # Celery is untyped
         job = current.running_job()
         if job is not None and job.id == task_id:
             self._store_own(job, result, state, request)
-        elif state == states.REVOKED:
-            with suppress(NotFound, WrongState):  # there is nothing left to cancel
-                self.store.actions.cancel(task_id, running=False)
+        elif state == states.REVOKED and self._cancelled(task_id):
+            pass
         elif state in states.READY_STATES and not self._forsaken(task_id, result, state):
             super().store_result(task_id, result, state, traceback=traceback, request=request, **options)
         return result
+
+    def _cancelled(self, task_id: str) -> bool:
+        """Whether a job has that id; it is cancelled unless it runs or has ended."""
+        try:
+            self.store.actions.cancel(task_id, running=False)
+        except WrongState:
+            return True
+        except NotFound:
+            return False
+        return True
 
     def _store_own(self, job: current.RunningJob, result: Any, state: str, request: Any) -> None:
         if state not in states.ALL_STATES:

@@ -105,6 +105,8 @@ class Desk:
         self._last_turn_at: float | None = None  # set once the worker stops: when the desk gives up
         #: Set when the worker is done.
         self.ended = threading.Event()
+        #: Called when tasks have ended of which others are to be told.
+        self.on_consequences: Callable[[], None] = lambda: None
         self._waker = _Waker(self, url)
         self._pulse = _Pulse(self)
         self._thread = threading.Thread(target=self._run, name="backroom-desk", daemon=True)
@@ -453,8 +455,11 @@ class _Pulse(threading.Thread):
             found = self._pubsub.get_message(timeout=LISTEN_SECONDS)
         if not found or found["type"] != "message":
             return
-        wanted = json.loads(found["data"]).get("cancel")
-        for request in self._desk.held():
+        told = json.loads(found["data"])
+        if told.get("consequences"):
+            self._desk.on_consequences()
+        wanted = told.get("cancel")
+        for request in self._desk.held() if wanted else ():
             if request.id == wanted:
                 request.on_terminate(request, None)
 

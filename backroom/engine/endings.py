@@ -2,6 +2,7 @@
 
 from billiard.exceptions import TimeLimitExceeded
 
+from backroom.engine.consequences import announce_failure
 from backroom.engine.errors import error_text, plain_error
 from backroom.engine.request import JobRequest
 from backroom.engine.retrying import next_delay_ms
@@ -40,8 +41,7 @@ def timed_out(request: JobRequest) -> Outcome:
         return Outcome(
             id=request.id, token=request.claimed.token, outcome="retry", error=text, delay=delay, tried="timeout"
         )
-    context = request._context  # noqa: SLF001 - Celery's own handlers of requests do the same
-    request.task.backend.mark_as_failure(request.id, error, request=context)
+    announce_failure(request.task, request._context, error)  # noqa: SLF001 - Celery's own handlers do the same
     return Outcome(id=request.id, token=request.claimed.token, outcome="failed", error=text, tried="timeout")
 
 

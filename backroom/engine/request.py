@@ -216,10 +216,17 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery is untyped
 
     def ended(self, outcome: Finished | Outcome | None = None) -> None:
         """It is over (`outcome` says how), or no longer ours (None)."""
-        successful = isinstance(outcome, Finished) and outcome.kind == "completed"
-        worker_state.task_ready(self, successful=successful)
+        worker_state.task_ready(self, successful=outcome is not None and _kind_of(outcome) == "completed")
         if outcome is not None and self._observed:
             self._tell_outcome(outcome)
+        if outcome is not None and _kind_of(outcome) == "cancelled":
+            signals.task_revoked.send(
+                sender=self.task, request=self._context, terminated=self._began, signum=None, expired=False
+            )
+
+    @property
+    def _began(self) -> bool:
+        return self.time_start is not None
 
     # Task events, for whoever looks (`celery events`, Flower).
 
@@ -252,7 +259,7 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery is untyped
             case "retry" | "retry-after" | "rate-limited":
                 self._tell("task-retried", **shown)
             case "cancelled":
-                self._tell("task-revoked", terminated=True, signum=None, expired=False)
+                self._tell("task-revoked", terminated=self._began, signum=None, expired=False)
 
     def acknowledge(self) -> None:
         """Nothing to do: the desk settles jobs with the store."""
@@ -267,12 +274,7 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery is untyped
         return bool(self.revoked())
 
     def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
-        """Tell Celery's world; the desk tells the store."""
-        self.ended()
-        self._tell("task-revoked", terminated=terminated, signum=signum, expired=expired)
-        signals.task_revoked.send(
-            self.task, request=self._context, terminated=terminated, signum=signum, expired=expired
-        )
+        """Celery's world is told when the job ends; see `ended`."""
 
     def terminate(self, pool: Any, signal: Any = None) -> None:
         """Celery's ``revoke(terminate=True)``: stop it if it runs."""
@@ -285,3 +287,7 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery is untyped
     #: Set by the dispatcher: cancels the job; hears that it is someone else's now.
     on_terminate: Any = staticmethod(lambda request, signal: None)
     on_lost: Any = staticmethod(lambda request: None)
+
+
+def _kind_of(outcome: Finished | Outcome) -> str:
+    return outcome.kind if isinstance(outcome, Finished) else outcome.outcome

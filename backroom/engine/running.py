@@ -23,6 +23,7 @@ from kombu.serialization import prepare_accept_content
 
 from backroom.engine import current, messages
 from backroom.engine.board import Board
+from backroom.engine.consequences import announce_failure
 from backroom.engine.current import JobStopped, Wish
 from backroom.engine.deferral import Deferral
 from backroom.engine.errors import error_text, failure_text, plain_error
@@ -278,7 +279,7 @@ def _trace(pool: Pool, wire: Wire, job: current.RunningJob, place: int, index: i
         return Ended("completed")
     # An exception: its own, or one on its way out after it was asked to end.
     wish = _asked(pool, job, place, index)
-    return _classify(info, this, from_celery=celery is not None) if wish is None else _stopped(wish, this)
+    return _classify(info, this, from_celery=celery is not None) if wish is None else _stopped(wish, this, told=True)
 
 
 def _asked(pool: Pool, job: current.RunningJob, place: int, index: int) -> Wish | None:
@@ -349,24 +350,24 @@ def _rejected(rejected: Reject, job: current.RunningJob) -> Ended:
     return Ended("retry-after", text, 0) if rejected.requeue else Ended("failed", text)
 
 
-def _stopped(why: Wish, this: Try) -> Ended:
-    """The job was asked to end, and did."""
+def _stopped(why: Wish, this: Try, *, told: bool = False) -> Ended:
+    """The job was asked to end, and did. ``told``: Celery's tracer has seen it fail."""
     attempt = this.job.attempt
     if why is not Wish.TIMEOUT:
         return Ended("cancelled", plain_error("Cancelled", "cancelled while it ran", attempt=attempt))
     text = plain_error("TimeLimitExceeded", TIMEOUT_MESSAGE, attempt=attempt)
-    return _failed(TimeLimitExceeded(TIMEOUT_MESSAGE), text, this, tried="timeout")
+    return _failed(TimeLimitExceeded(TIMEOUT_MESSAGE), text, this, tried="timeout", told=told)
 
 
-def _failed(error: BaseException, text: str, this: Try, *, tried: str | None = None) -> Ended:
-    """The try has failed in a way that Celery's tracer does not know."""
+def _failed(error: BaseException, text: str, this: Try, *, tried: str | None = None, told: bool = False) -> Ended:
+    """The try has failed in a way that Celery's tracer does not know, or has not ``told`` others of."""
     job = this.job
     delay = next_delay_ms(job.options, job.attempt, error, getattr(this.task, "custom_backoff", None))
     if delay is not None:
         return Ended("retry", text, delay, tried)
-    context = Context(this.request, args=this.args, kwargs=this.kwargs)
     try:
-        this.task.backend.mark_as_failure(job.id, error, request=context)
+        if not told:
+            announce_failure(this.task, Context(this.request, args=this.args, kwargs=this.kwargs), error)
     except Exception:
         logger.exception("the failure of job %s could not be told to the tasks that depend on it", job.id)
     return Ended("failed", text, tried=tried)

@@ -26,6 +26,7 @@ from celery.worker.state import maybe_shutdown
 
 from backroom.engine import endings, running
 from backroom.engine.capturing import capture
+from backroom.engine.consequences import Herald
 from backroom.engine.desk import Desk, jobs_of
 from backroom.engine.dispatch import Dispatcher
 from backroom.engine.jobs import job_types_of, schedules_of
@@ -107,6 +108,7 @@ class DeskStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is unty
         self._started_at = int(time.time() * 1000)
         self._desk: Desk | None = None
         self._dispatcher: Dispatcher
+        self._herald: Herald | None = None
         self._state = "running"
         self._give_up_at = 0.0
         self._limits = _limits_of(worker)
@@ -153,7 +155,15 @@ class DeskStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is unty
     def _begin(self) -> None:
         if self._desk is not None and not self.stopping:
             self._dispatcher.start()
+            self._herald = Herald(self._worker.app, self._desk.store, self._worker.hostname, self._tell_event)
+            self._desk.on_consequences = self._herald.wake
             self._desk.start(self._dispatcher)
+            self._herald.start()
+
+    def _tell_event(self, kind: str, **fields: Any) -> None:
+        eventer = getattr(self._worker.consumer, "event_dispatcher", None)
+        if eventer is not None and eventer.enabled:
+            eventer.send(kind, **fields)
 
     @property
     def stopping(self) -> bool:
@@ -176,6 +186,8 @@ class DeskStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is unty
         if self._desk is None or self.stopping:
             return
         self._state = "stopping"
+        if self._herald is not None:
+            self._herald.stop()
         self._desk.stop_claiming()
         self._dispatcher.close()
         grace = self._settings.shutdown_grace_seconds
