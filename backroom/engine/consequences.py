@@ -8,6 +8,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from billiard.einfo import ExceptionInfo
@@ -33,7 +34,7 @@ LOOK_SECONDS = 5.0
 def announce_failure(task: Any, context: Any, error: BaseException) -> None:
     """What Celery's own worker does when a task failed outside its code: chord, chain, errbacks, handlers, signal."""
     task.backend.mark_as_failure(context.id, error, request=context)
-    info = ExceptionInfo((type(error), error, error.__traceback__))
+    info = _info_of(error)
     task.request_stack.push(context)
     try:
         task.on_failure(error, context.id, context.args, context.kwargs, info)
@@ -49,6 +50,13 @@ def announce_failure(task: Any, context: Any, error: BaseException) -> None:
         )
     finally:
         task.request_stack.pop()
+
+
+def _info_of(error: BaseException) -> Any:
+    if error.__traceback__ is None:  # it was never raised, and an info needs a traceback
+        with suppress(type(error)):
+            raise error
+    return ExceptionInfo((type(error), error, error.__traceback__))
 
 
 class Herald(threading.Thread):

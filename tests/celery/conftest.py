@@ -53,7 +53,13 @@ def open_site(celery_server: EmbeddedServer) -> Callable[..., AbstractContextMan
         url = f"backroom://127.0.0.1:{celery_server.port}/{database}"
         client = connect(redis_url, timeout=10)
         app = make_app(url, **settings)
-        environment = {"CELERY_TEST_URL": url, "DIARY_URL": celery_server.url, "BACKROOM_WORKER_SWEEP_SECONDS": "0.5"}
+        environment = {
+            "CELERY_TEST_URL": url,
+            "DIARY_URL": celery_server.url,
+            # Some tests leave threads behind that hang, and no test waits for jobs that expire longer than it must.
+            "BACKROOM_SHUTDOWN_GRACE_SECONDS": "2",
+            "BACKROOM_WORKER_SWEEP_SECONDS": "0.5",
+        }
         site = Site(url, app, Store(client), environment)
         try:
             if options:

@@ -235,3 +235,16 @@ def note_error(request: Any, error: BaseException, trace: Any) -> None:
 def note_failed_id(task_id: str) -> None:
     """An errback of the older kind: sent as a task."""
     note(task_id, "errback task")
+
+
+@shared_task(name="widen", bind=True)
+def widen(self: Task, number: int) -> int:
+    """Adds a task to the chord it is part of."""
+    self.add_to_chord(add.s(number, number))
+    return number
+
+
+@shared_task(name="late", acks_late=True, reject_on_worker_lost=True, rate_limit="10/m", track_started=True)
+def late() -> str:
+    """With settings that have no meaning here."""
+    return "late"
