@@ -39,7 +39,7 @@ logs: ## Follow the containers' logs
 
 ##@ Prove it
 
-.PHONY: test check browser compose-test bench
+.PHONY: test check browser compose-test bench soak
 test: .venv-dev ## Unit, integration and Celery tests, two at a time (JOBS, ARGS)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m 'not browser and not compose and not slow' $(ARGS)
 
@@ -57,6 +57,9 @@ compose-test: .venv-dev ## Tests of the containers, on the Docker engine of this
 
 bench: .venv-dev ## Throughput and latency, against stock Celery in the same run
 	$(BIN)/python -m benchmarks $(ARGS)
+
+soak: .venv-dev ## Load and trouble for minutes, then a reckoning (ARGS="--seconds 600 --seed 7")
+	$(BIN)/python -m benchmarks.soak $(ARGS)
 
 ##@ Keep it
 
