@@ -2,8 +2,8 @@
 
     python -m benchmarks.recovery [--runs 10]
 
-Two prefork workers with the default lease of 10 s, and a scheduler. A job that sleeps is started, its process is killed,
-and the time until the job is started again is taken.
+Two prefork workers with the default lease of 10 s, and a scheduler. A job that sleeps is started, its process is
+killed, and the time until the job is started again is taken.
 """
 
 import argparse

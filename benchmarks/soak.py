@@ -5,9 +5,9 @@
 Jobs go in over HTTP all the time; only those that were answered with 202 count. Meanwhile, every few seconds, a worker
 or a pool child is killed, a worker is frozen for longer than its lease, a worker or a scheduler is ended and started
 anew, Redis is killed and restarted or frozen, every connection is cut, or wake-up keys are deleted. At the end the
-trouble stops, everything is up, and every accepted job must come to its end. Reported are jobs lost, jobs with more than
-one valid end, jobs that started before their time, slots fired twice, and how often a job had to run again. Exit code 1
-if a promise was broken.
+trouble stops, everything is up, and every accepted job must come to its end. Reported are jobs lost, jobs with more
+than one valid end, jobs that started before their time, slots fired twice, and how often a job had to run again. Exit
+code 1 if a promise was broken.
 """
 
 import argparse
