@@ -15,8 +15,8 @@ from services.worker.support.settings import JobSettings
 
 ROOT = Path(__file__).parents[2]
 CLASSES = (RunSettings, Settings, ApiSettings, JobSettings, ExporterSettings)
-#: Read where it is needed, and by no class: the tests use it too.
-OTHERS = {"BACKROOM_SERVER_BINARY"}
+#: Read where they are needed, and by no class of settings.
+OTHERS = {"BACKROOM_SERVER_BINARY", "BACKROOM_URL", "BACKROOM_KEY"}
 #: Read by the tests alone.
 IN_TESTS = {"BACKROOM_REQUIRE_ENGINE"}
 COMPOSE_FILES = sorted(ROOT.glob("*compose*.yml"))
