@@ -13,8 +13,8 @@ __all__ = ["Fire", "Schedule"]
 class Fire:
     """One time that a schedule has made its job."""
 
-    #: When it was to be.
-    slot: datetime
+    #: When it was to be; None: somebody ran it by hand.
+    slot: datetime | None
     #: When it was.
     at: datetime
     job_id: str
@@ -22,7 +22,7 @@ class Fire:
     @classmethod
     def from_json(cls, raw: Raw) -> Self:
         """From the API's words."""
-        return cls(datetime.fromisoformat(raw["slot"]), datetime.fromisoformat(raw["at"]), raw["jobId"])
+        return cls(time_of(raw["slot"]), datetime.fromisoformat(raw["at"]), raw["jobId"])
 
 
 @dataclass(frozen=True, slots=True)

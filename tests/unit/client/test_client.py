@@ -52,7 +52,10 @@ def schedule(**changes: object) -> dict[str, object]:
         "paused": False,
         "state": "active",
         "next": ["2030-02-01T02:00:00.000Z"],
-        "lastFires": [{"slot": "2030-01-31T02:00:00.000Z", "at": "2030-01-31T02:00:00.010Z", "jobId": "j1"}],
+        "lastFires": [
+            {"slot": "2030-01-31T02:00:00.000Z", "at": "2030-01-31T02:00:00.010Z", "jobId": "j1"},
+            {"slot": None, "at": "2030-01-30T12:00:00.000Z", "jobId": "j0"},
+        ],
         "fireCount": 1,
         **changes,
     }
@@ -436,7 +439,9 @@ def test_a_schedule_is_put_in_pythons_words_and_read_in_them(api, room):
     assert (found.key, found.pattern, found.every, found.paused) == ("nightly", "0 3 * * *", None, False)
     assert found.end == datetime(2031, 1, 1, tzinfo=UTC)
     assert found.next == (datetime(2030, 2, 1, 2, tzinfo=UTC),)
-    assert (found.last_fires[0].job_id, found.fire_count) == ("j1", 1)
+    newest, by_hand = found.last_fires
+    assert (newest.job_id, newest.slot, by_hand.slot) == ("j1", datetime(2030, 1, 31, 2, tzinfo=UTC), None)
+    assert found.fire_count == 1
 
 
 def test_a_schedule_in_intervals_has_seconds(api, room):
