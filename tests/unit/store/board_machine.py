@@ -26,13 +26,17 @@ QUEUES, NAMES, USERS, TAGS = ("blue", "green"), ("crop", "mail"), ("ann", "bob")
 MS: dict[Wait, int] = {"soon": 1, "late": LONG}
 KINDS = ("completed", "failed", "retry", "cancelled", "stalled", "release", "retry-after", "rate-limited")
 
+#: A claim looks in eight passes at most past jobs that have expired: with more of them it may come back short.
+MOST_EXPIRING = 4
+
 waits: st.SearchStrategy[Wait | None] = st.sampled_from([None, None, "soon", "late"])
+delays: st.SearchStrategy[Wait | None] = st.sampled_from([None, None, None, None, "soon", "late"])
 keeps = st.sampled_from([None, None, None, True, False, 0, 1, 2])
 anyone = st.integers(0, 10**6)
 drafts = st.fixed_dictionaries(
     {
         "name": st.sampled_from(NAMES),
-        "queue": st.sampled_from(QUEUES),
+        "queue": st.sampled_from(["blue", "blue", "green"]),
         "user": st.sampled_from([None, *USERS]),
         "tags": st.sampled_from([(), ("x",), ("y", "x")]),
         "priority": st.sampled_from([0, 0, 0, 1, 2]),
@@ -122,15 +126,23 @@ class BoardMachine(RuleBasedStateMachine):
 
     # Rules.
 
-    @rule(new=st.lists(st.tuples(drafts, waits, st.booleans()), min_size=1, max_size=4), pick=anyone)
-    def submit(self, new: list[tuple[dict[str, Any], Wait | None, bool]], pick: int) -> None:
-        pairs, expiring = [], sum(job.expiring == "soon" or job.ttl_ahead == "soon" for job in self.board.jobs.values())
-        for draft, delay, again in new:
+    @rule(
+        new=st.lists(
+            st.tuples(drafts, delays, st.sampled_from(["new"] * 6 + ["known", "same"])), min_size=1, max_size=6
+        ),
+        pick=anyone,
+    )
+    def submit(self, new: list[tuple[dict[str, Any], Wait | None, str]], pick: int) -> None:
+        pairs: list[tuple[BoardJob, Wait | None]] = []
+        expiring = sum(job.expiring == "soon" or job.ttl_ahead == "soon" for job in self.board.jobs.values())
+        for draft, delay, which in new:
             self.made += 1
-            number = pick % self.made if again else self.made  # an id of before, in use or free, or a new one
-            fields = {**draft, "ttl": None if draft["ttl"] == "soon" and expiring >= 4 else draft["ttl"]}
+            job_id = f"job-{pick % self.made if which == 'known' else self.made}"  # known: in use, or free again
+            if which == "same" and pairs:
+                job_id = pairs[-1][0].id
+            fields = {**draft, "ttl": None if draft["ttl"] == "soon" and expiring >= MOST_EXPIRING else draft["ttl"]}
             expiring += fields["ttl"] == "soon"
-            pairs.append((BoardJob(id=f"job-{number}", **fields), delay))
+            pairs.append((BoardJob(id=job_id, **fields), delay))
         sent = [
             a_job(
                 job.name,
