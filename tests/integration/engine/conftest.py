@@ -31,6 +31,14 @@ def stage(server: EmbeddedServer, pool: str, tmp_path_factory: pytest.TempPathFa
         yield stage
 
 
+@pytest.fixture(scope="session")
+def pair(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """A stage with two workers of five slots, one of each pool; each test uses queues of its own, or leaves none busy."""
+    with Stage(server.url, f"engine-{uuid4().hex[:8]}", tmp_path_factory.mktemp("pair")) as stage:
+        stage.workers(*POOLS, concurrency=5)
+        yield stage
+
+
 @pytest.fixture
 def empty_stage(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """A stage without any process, for one test."""

@@ -7,17 +7,20 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+from unittest.mock import patch
 
 import psutil
+from kombu import pools
 
+from backroom.engine.app import create_app
 from backroom.model.job import new_job
 from backroom.model.options import parse_options
 from backroom.model.states import FINISHED
-from backroom.settings import Settings
+from backroom.settings import Settings, get_settings
 from backroom.store import Store, connect
 
 if TYPE_CHECKING:
@@ -98,10 +101,8 @@ class Process:
         children = self.children() if self.runs else []
         self._process.kill()
         for pid in children:
-            try:
+            with suppress(ProcessLookupError):  # it went with its parent
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass  # it went with its parent
         self._process.wait()
 
     def ended(self, within: float = PATIENCE) -> int:
@@ -138,6 +139,8 @@ class Stage:
         self._stack = ExitStack()
         self._seen, self._events = "0-0", list["Event"]()
         self._names = 0
+        #: The processes started here, in this order.
+        self.processes: list[Process] = []
         self.connect(url)
 
     def connect(self, url: str) -> None:
@@ -146,7 +149,7 @@ class Stage:
         self._stack.callback(redis.close)
         self.store = Store(redis, settings=self.settings)
 
-    def __enter__(self) -> Stage:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -154,7 +157,12 @@ class Stage:
 
     # Processes.
 
-    def worker(  # noqa: D417 - the others are those of `celery worker`
+    @property
+    def first(self) -> Process:
+        """The first process started here."""
+        return self.processes[0]
+
+    def worker(
         self,
         name: str = "",
         *,
@@ -163,7 +171,7 @@ class Stage:
         queues: Sequence[str] = (),
         options: Sequence[str] = (),
         wait: bool = True,
-        **settings: object,
+        **settings: Any,
     ) -> Process:
         """Start a worker and wait until it claims jobs. It is killed at the end, if it still runs then.
 
@@ -179,6 +187,13 @@ class Stage:
         if wait:
             self.wait_for_worker(process)
         return process
+
+    def workers(self, *pools: str, concurrency: int = 2, **settings: Any) -> list[Process]:
+        """Start a worker of each of these pools, at the same time, and wait for all."""
+        started = [self.worker(pool=pool, concurrency=concurrency, wait=False, **settings) for pool in pools]
+        for process in started:
+            self.wait_for_worker(process)
+        return started
 
     def wait_for_worker(self, process: Process) -> WorkerView:
         """The worker as it says of itself, once it does."""
@@ -205,6 +220,7 @@ class Stage:
         with output.open("ab") as log:
             started = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
         process = Process(name, started, output)
+        self.processes.append(process)
 
         def end() -> None:
             if process.runs:
@@ -214,12 +230,30 @@ class Stage:
         self._stack.callback(end)
         return process
 
+    def control(self, command: str, *, to: Process, **arguments: Any) -> Any:
+        """Have a worker carry out a command of Celery's remote control. Returns its answer."""
+        with self._as_a_client():
+            app = create_app("control", settings=self.settings)
+
+            def ask(command: str, arguments: dict[str, Any], seconds: float) -> Any:
+                answers = app.control.broadcast(
+                    command, arguments, reply=True, timeout=seconds, limit=1, destination=[to.name]
+                )
+                return answers and answers[0][to.name]
+
+            eventually(lambda: ask("ping", {}, 1.0))  # it listens
+            answer = ask(command, arguments, 10.0)
+            app.close()
+        return answer
+
     @contextmanager
-    def others_of(self, pool: str, **settings: object) -> Iterator[Process]:
-        """A worker for the time of a block."""
-        process = self.worker(pool=pool, **settings)  # type: ignore[arg-type]  # as `worker` takes them
-        yield process
-        process.kill()
+    def _as_a_client(self) -> Iterator[None]:
+        """Celery's side of the library reads its settings from the environment, and kombu keeps what it has made of them."""
+        with patch.dict(os.environ, self._environment):
+            get_settings.cache_clear()
+            yield
+        get_settings.cache_clear()
+        pools.reset()
 
     # Jobs.
 
@@ -269,7 +303,8 @@ class Stage:
     def lines(self) -> list[list[str]]:
         """The lines of the diary: time, word, job, attempt, pid."""
         diary = self.folder / "diary"
-        return [line.split() for line in diary.read_text().splitlines()] if diary.exists() else []
+        whole = diary.read_text().rpartition("\n")[0] if diary.exists() else ""
+        return [line.split() for line in whole.splitlines()]
 
     def noted(self, job_id: str, word: str = "try") -> list[float]:
         """When the job noted this word, in seconds since 1970."""

@@ -73,8 +73,10 @@ def spin(data: dict[str, Any]) -> None:
 
 @job("wait")
 def wait(data: dict[str, Any]) -> str:
-    """Wait for a file. ``how``: deaf (to everything), talking (reports progress), looking (asks whether it is cancelled),
-    stubborn (swallows every exception), tidy (says so when it is stopped).
+    """Wait for a file.
+
+    ``how``: deaf (to everything), talking (reports progress), looking (asks whether it is cancelled), stubborn
+    (swallows every exception), tidy (says so when it is stopped).
     """
     how = data.get("how", "deaf")
     with noted():
@@ -102,14 +104,14 @@ def say(data: dict[str, Any]) -> None:
     log.info("logged %s", data["text"])
     log.debug("not for the log")
     task_log.info("through Celery's logger")
-    print("printed", data["text"])
-    print("complained", file=sys.stderr)
+    print("printed", data["text"])  # noqa: T201 - a job that prints
+    print("complained", file=sys.stderr)  # noqa: T201 - a job that prints
     current_job.log("said \udcff")
     current_job.progress(40, "nearly")
     note("said")
     while not (FOLDER / data["for"]).exists():
         time.sleep(LOOK_SECONDS)
-    print("and no newline", end="")
+    print("and no newline", end="")  # noqa: T201 - a job that prints
     current_job.log("last word")
 
 
