@@ -92,7 +92,7 @@ def test_random_verbs_leave_the_board_as_the_model_has_it(redis_url: str) -> Non
         Machine,
         settings=settings(
             deadline=None,
-            max_examples=int(os.environ.get("BOARD_EXAMPLES", "60")),
+            max_examples=int(os.environ.get("BOARD_EXAMPLES", "50")),
             stateful_step_count=40,
             suppress_health_check=list(HealthCheck),
             derandomize="CI" in os.environ,
