@@ -29,7 +29,8 @@ class Settings(BaseSettings):
 
     redis_url: str = Field(
         "redis://127.0.0.1:6379/0",
-        description="The job store: redis://, rediss:// (TLS), unix://path?db=0, or sentinel://host:port,host:port/service/db.",
+        description="The job store: redis://, rediss:// (TLS), unix://path?db=0, or "
+        "sentinel://host:port,host:port/service/db.",
     )
     key_prefix: str = Field(
         "backroom",
@@ -40,26 +41,38 @@ class Settings(BaseSettings):
         2.0, gt=0, le=60, description="How long one call to Redis may take before it counts as away, in seconds."
     )
     lease_seconds: float = Field(
-        10.0, ge=0.5, le=3600, description="A worker that has not renewed its jobs for this long has lost them, in seconds."
+        10.0,
+        ge=0.5,
+        le=3600,
+        description="A worker that has not renewed its jobs for this long has lost them, in seconds.",
     )
     sweep_seconds: float = Field(
         1.0, ge=0.1, le=3600, description="How often the scheduler looks for lost, expired and old jobs, in seconds."
     )
     worker_sweep_seconds: float = Field(
-        5.0, ge=0.1, le=3600, description="The same in every worker, with jitter, so that a dead scheduler delays little."
+        5.0,
+        ge=0.1,
+        le=3600,
+        description="The same in every worker, with jitter, so that a dead scheduler delays little.",
     )
     idle_wait_seconds: float = Field(
         5.0, ge=0.1, le=60, description="The longest an idle worker sleeps when a wake-up is lost, in seconds."
     )
     claim_ahead_seconds: float = Field(
-        0.05, ge=0, le=10, description="How much work, in seconds, a worker may claim ahead while its jobs are very short."
+        0.05,
+        ge=0,
+        le=10,
+        description="How much work, in seconds, a worker may claim ahead while its jobs are very short.",
     )
     claim_batch: int = Field(128, ge=1, le=1000, description="The most jobs a worker claims in one call.")
     message_batch: int = Field(
         16, ge=1, le=256, description="The most very short jobs that are handed to one pool slot in one message."
     )
     shutdown_grace_seconds: float = Field(
-        25.0, ge=0, le=3600, description="After SIGTERM, running jobs have this long to finish; then they are given back."
+        25.0,
+        ge=0,
+        le=3600,
+        description="After SIGTERM, running jobs have this long to finish; then they are given back.",
     )
     events_max: int = Field(10_000, ge=100, le=10_000_000, description="About how many events the event stream keeps.")
     api_keys: str | None = Field(
@@ -72,18 +85,34 @@ class Settings(BaseSettings):
     webhook_allowed_networks: Words = Field(
         (), description="Comma-separated private networks (CIDR) that webhooks may reach. Empty: none."
     )
-    allow_unknown_job_types: bool = Field(False, description="Accept jobs whose name no worker offers.")
+    allow_unknown_job_types: bool = Field(default=False, description="Accept jobs whose name no worker offers.")
     job_type_ttl_seconds: int = Field(
-        300, ge=5, le=31_536_000, description="A job type that no worker has offered for this long is forgotten, in seconds."
+        300,
+        ge=5,
+        le=31_536_000,
+        description="A job type that no worker has offered for this long is forgotten, in seconds.",
     )
     max_body_bytes: int = Field(MEBIBYTE, ge=1024, description="The largest request body, in bytes.")
     max_data_bytes: int = Field(256 * 1024, ge=64, description="The largest data of one job, in bytes of compact JSON.")
     max_bulk_bytes: int = Field(10 * MEBIBYTE, ge=1024, description="The largest body of a bulk submission, in bytes.")
     max_data_depth: int = Field(64, ge=2, le=500, description="How deeply a job's data may be nested.")
-    max_result_bytes: int = Field(MEBIBYTE, ge=64, description="The largest result of one job, in bytes of compact JSON.")
-    max_log_lines: int = Field(1000, ge=1, le=100_000, description="How many log lines are kept for one job, newest first.")
+    max_result_bytes: int = Field(
+        MEBIBYTE,
+        ge=64,
+        description="The largest result of one job, in bytes of compact JSON.",
+    )
+    max_log_lines: int = Field(
+        1000,
+        ge=1,
+        le=100_000,
+        description="How many log lines are kept for one job, newest first.",
+    )
     keep_completed_seconds: int = Field(86_400, ge=0, description="Completed jobs are kept this long, in seconds.")
-    keep_completed_count: int = Field(100_000, ge=0, description="At most this many completed jobs are kept for a queue.")
+    keep_completed_count: int = Field(
+        100_000,
+        ge=0,
+        description="At most this many completed jobs are kept for a queue.",
+    )
     keep_failed_seconds: int = Field(
         7 * 86_400, ge=0, description="Failed, cancelled and expired jobs are kept this long, in seconds."
     )
@@ -95,7 +124,10 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="json, console, or auto: console on a terminal, else json."
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least severe level logged.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO",
+        description="The least severe level logged.",
+    )
 
     def model_post_init(self, _context: object) -> None:
         """Check what one field alone cannot tell."""

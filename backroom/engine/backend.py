@@ -46,7 +46,7 @@ _CELERY_STATES = {
 _INTERVAL_SECONDS = 0.5
 
 
-class JobBackend(RedisBackend):  # type: ignore[misc]  # Celery is untyped
+class JobBackend(RedisBackend):
     """``backroom://`` for Celery's results."""
 
     ResultConsumer = ResultConsumer

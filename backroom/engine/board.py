@@ -6,9 +6,9 @@ Every message to a pool slot, of one job or of several very short ones, has a pl
 - a signal that asks a job to stop reaches that job alone, and not the one that the slot has begun since;
 - what a child had finished of a message outlives the child.
 
-The slot writes which job it is about to run and *then* reads the limit, the first job that may not run. The worker writes the
-limit and reads which job runs only `SETTLED_SECONDS` later: by then the slot's write is visible if it read the old limit, and
-if it is not, the slot will read the new one. No lock is needed, so a killed child cannot hold one.
+The slot writes which job it is about to run and *then* reads the limit, the first job that may not run. The worker
+writes the limit and reads which job runs only `SETTLED_SECONDS` later: by then the slot's write is visible if it read
+the old limit, and if it is not, the slot will read the new one. No lock is needed, so a killed child cannot hold one.
 """
 
 import mmap

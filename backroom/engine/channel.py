@@ -26,7 +26,7 @@ _EVENT_EXCHANGE = "celeryev"
 _CONTROL_EXCHANGE = ".pidbox"
 
 
-class Channel(virtual.Channel):  # type: ignore[misc]  # kombu is untyped
+class Channel(virtual.Channel):
     """Publishing and remote control; acknowledging means nothing here, jobs are settled by the desk."""
 
     do_restore = False
@@ -119,7 +119,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu is untyped
         """`celery purge`: remove the jobs of a queue that wait for their turn or their time."""
         return self.transport.store.emptying.drain(queue, delayed=True)
 
-    def _has_queue(self, _queue: str, **_: Any) -> bool:
+    def _has_queue(self, queue: str, **_: Any) -> bool:  # noqa: ARG002 - kombu's signature
         return True
 
     def _lookup(self, exchange: str, routing_key: str, default: str | None = None) -> list[str]:

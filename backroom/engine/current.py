@@ -2,7 +2,6 @@
 
 import enum
 import json
-import logging
 import threading
 import time
 from collections import deque
@@ -33,6 +32,8 @@ MAX_LOG_MESSAGE = 16_384
 MAX_UNREPORTED = 1_000_000
 #: How old the answer to "is it cancelled?" may be, in seconds.
 CANCEL_CHECK_SECONDS = 1.0
+#: Progress is in per cent.
+WHOLE = 100
 
 
 class Wish(enum.IntEnum):
@@ -49,9 +50,10 @@ class Wish(enum.IntEnum):
 
 
 class JobStopped(BaseException):
-    """Raised in a job that was cancelled or ran out of time: in a thread at its next call to ``current_job``, else at once.
+    """Raised in a job that was cancelled or ran out of time.
 
-    Not an `Exception`, so that ``except Exception`` in a job does not swallow it.
+    In a thread at its next call to ``current_job``, else at once. Not an `Exception`, so that
+    ``except Exception`` in a job does not swallow it.
     """
 
     def __init__(self, why: Wish) -> None:
@@ -138,7 +140,8 @@ class RunningJob:
     def progress(self, percent: float, message: str | None = None, **more: Any) -> None:
         """Say how far the job is: 0 to 100."""
         self.checkpoint()
-        if isinstance(percent, bool) or not isinstance(percent, int | float) or not 0 <= percent <= 100:  # noqa: PLR2004 - per cent
+        number: object = percent  # jobs are not type-checked before they run
+        if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number <= WHOLE:
             raise ValueError(f"progress is a number from 0 to 100, not {percent!r}")
         self.set_progress({"percent": percent, "message": None if message is None else clean(str(message)), **more})
 
@@ -298,7 +301,7 @@ class CurrentJob:
 
     @property
     def cancelled(self) -> bool:
-        """Whether someone wants the job cancelled. Under prefork the job is killed anyway; threads should look now and then."""
+        """Whether someone wants the job cancelled: threads should look now and then; pool children are killed."""
         return self._job().cancelled
 
 

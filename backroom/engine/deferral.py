@@ -8,10 +8,15 @@ __all__ = ["Deferral"]
 
 
 class Deferral(Retry):
-    """A try that is not counted: ``kind`` is ``retry-after`` or ``rate-limited``, ``when`` the seconds until the next."""
+    """A try that is not counted; ``kind``: ``retry-after`` or ``rate-limited``, ``when``: seconds until the next."""
 
     def __init__(
-        self, message: str | None = None, exc: BaseException | None = None, when: float = 0, kind: str = "retry-after", **kwargs: Any
+        self,
+        message: str | None = None,
+        exc: BaseException | None = None,
+        when: float = 0,
+        kind: str = "retry-after",
+        **kwargs: Any,
     ) -> None:
         self.kind = kind
         super().__init__(message, exc=exc, when=when, **kwargs)

@@ -1,7 +1,7 @@
 """The worker's side of the job board: claims jobs, settles them, keeps their leases, and heals by itself.
 
-Three threads of the worker's main process, each with connections of its own, so that neither Celery's event loop nor a pool
-child nor a slow answer of Redis can make the worker lose a lease:
+Three threads of the worker's main process, each with connections of its own, so that neither Celery's event loop nor a
+pool child nor a slow answer of Redis can make the worker lose a lease:
 
 - the **desk** settles outcomes and claims jobs, both in one exchange;
 - the **waker** blocks on the wake-up key while the desk has nothing to do;
@@ -66,8 +66,8 @@ class _Call:
 class Desk:
     """Started with the worker, ended after its pool.
 
-    ``adopt(claimed)`` makes requests of claimed jobs, in the desk's thread; it may settle one at once. ``served()`` says which
-    queues to claim from.
+    ``adopt(claimed)`` makes requests of claimed jobs, in the desk's thread; it may settle one at once. ``served()``
+    says which queues to claim from.
     """
 
     def __init__(
@@ -188,7 +188,8 @@ class Desk:
         most = MOST_AHEAD_FACTOR * settings.claim_batch
         ahead = self._dispatcher.estimate.ahead(settings.claim_ahead_seconds, slots, most)
         room = min(slots + ahead - self._open, settings.claim_batch)
-        # Asking for a few at a time would lose what batches win; with less than a quarter free there is enough in store.
+        # Asking for a few at a time would lose what batches win; with less than a quarter free there is enough in
+        # store.
         return 0 if room < 1 or (ahead and room < min(settings.claim_batch, ahead) // 4) else room
 
     # The desk's thread.
@@ -315,7 +316,7 @@ class Desk:
 
 
 class _Waker(threading.Thread):
-    """Blocks on the wake-up key for the desk; never while the desk has no room, or it would swallow others' wake-ups."""
+    """Blocks on the wake-up key for the desk; never while it has no room, or it would swallow others' wake-ups."""
 
     def __init__(self, desk: Desk, url: str) -> None:
         super().__init__(name="backroom-waker", daemon=True)

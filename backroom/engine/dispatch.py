@@ -22,7 +22,8 @@ __all__ = ["Dispatcher"]
 
 logger = logging.getLogger(__name__)
 
-#: A job that has not begun this long after it was claimed, or behind others in its message, goes back to the store, in seconds.
+#: A job that has not begun this long after it was claimed, or behind others in its message, goes back to the store, in
+#: seconds.
 HELD_SECONDS = 0.25
 #: The same for a message that no slot has accepted, in seconds: its slot exists and is free, so it takes only a moment.
 UNACCEPTED_SECONDS = 1.0
@@ -36,9 +37,10 @@ TICK_SECONDS = 0.1
 class Dispatcher:
     """Feeds the pool and hears what becomes of its jobs. Everything may be called from any thread.
 
-    ``settle(request, outcome)`` is given every job that comes to an end here: an encoded outcome, or an `Outcome` when the pool
-    could not say how it ended. ``abandon(request)`` is given those that the store gave to someone else meanwhile. ``feed(pump)``
-    calls `pump` where the pool may be fed: in the event loop for prefork. ``roomier()`` is called when there are more slots.
+    ``settle(request, outcome)`` is given every job that comes to an end here: an encoded outcome, or an `Outcome` when
+    the pool could not say how it ended. ``abandon(request)`` is given those that the store gave to someone else
+    meanwhile. ``feed(pump)`` calls `pump` where the pool may be fed: in the event loop for prefork. ``roomier()`` is
+    called when there are more slots.
     """
 
     def __init__(

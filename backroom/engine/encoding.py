@@ -18,7 +18,7 @@ __all__ = ["InvalidResult", "decode_result", "encode_result"]
 _ENCODED = "__encoded__"
 
 
-class InvalidResult(EncodeError):  # type: ignore[misc]  # kombu is untyped
+class InvalidResult(EncodeError):
     """A job returned what cannot be kept: no JSON, or too large."""
 
 
@@ -35,6 +35,7 @@ def encode_result(result: Any, *, native: bool, serializer: str = "json") -> str
             content_type, encoding, body = dumps(result, serializer=serializer)
             raw = body if isinstance(body, bytes) else body.encode()
             result = {_ENCODED: {"type": content_type, "encoding": encoding, "body": base64.b64encode(raw).decode()}}
+        text: str
         if native:
             text = celery_dumps(result, separators=(",", ":"))
         else:

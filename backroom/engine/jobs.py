@@ -5,7 +5,7 @@ import inspect
 import typing
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from celery import Celery, Task, shared_task
 from celery.exceptions import Ignore, Reject, Retry
@@ -30,7 +30,7 @@ Seconds = float | timedelta
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-class JobTask(Task):  # type: ignore[misc]  # Celery is untyped
+class JobTask(Task):
     """The Celery task behind a job type. It takes one argument: the job's data."""
 
     abstract = True
@@ -51,7 +51,8 @@ class JobTask(Task):  # type: ignore[misc]  # Celery is untyped
     def apply_async(self, args: Any = None, kwargs: Any = None, *positional: Any, **options: Any) -> Any:
         """Submit a job: ``apply_async((data,), countdown=..., priority=..., queue=...)``.
 
-        ``data`` is one mapping or model. Raises `InvalidInput` if the job type refuses it, `TypeError` for other arguments.
+        ``data`` is one mapping or model. Raises `InvalidInput` if the job type refuses it, `TypeError` for other
+        arguments.
         """
         if kwargs or not isinstance(args, tuple | list) or len(args) != 1:
             raise TypeError(
@@ -78,7 +79,7 @@ def _validated(adapter: TypeAdapter[Any], data: Any) -> Any:
         raise InvalidInput(field_errors(error, "/data")) from None
 
 
-def job(
+def job(  # noqa: PLR0913 - one keyword an option
     name: str,
     *,
     queue: str = DEFAULT_QUEUE,
@@ -107,8 +108,8 @@ def job(
     :param remove_on_complete: True: keep nothing; False: keep all; N: the newest N; ``{"age": seconds, "count": n}``.
     :param remove_on_fail: the same for jobs that fail, are cancelled or expire.
     :param schedule: makes a job by itself, with empty data: a cron pattern, a duration, or what ``PUT /v1/schedules``
-        takes without its ``job``, such as ``{"pattern": "0 3 * * *", "tz": "Europe/Berlin", "misfire": "skip"}``. Its key is
-        ``code:<name>``; it can be paused, but only edited here.
+        takes without its ``job``, such as ``{"pattern": "0 3 * * *", "tz": "Europe/Berlin", "misfire": "skip"}``. Its
+        key is ``code:<name>``; it can be paused, but only edited here.
     :raises InvalidInput: for options out of range, and for a schedule whose empty data the type refuses.
 
     A job's own options win over these. If the argument is annotated with a pydantic model (or another type pydantic can
@@ -158,7 +159,7 @@ def _milliseconds(duration: Seconds | None) -> int | None:
     return None if duration is None else round(seconds_of(duration) * 1000)
 
 
-def _retention(wish: bool | int | Mapping[str, int] | None) -> Any:
+def _retention(wish: int | Mapping[str, int] | None) -> Any:
     return dict(wish) if isinstance(wish, Mapping) else wish
 
 
@@ -245,7 +246,7 @@ def job_types_of(app: Celery) -> list[JobType]:
         if name.startswith("celery."):
             continue
         if isinstance(task, JobTask):
-            schema = cast(JobTask, task).adapter.json_schema(mode="validation") if task.adapter is not None else {}
+            schema = {} if task.adapter is None else task.adapter.json_schema(mode="validation")
             found.append(
                 JobType(
                     name=name,

@@ -1,8 +1,8 @@
 """Which queues a worker serves.
 
 A worker of an ordinary Celery application serves what Celery says: the queues in ``task_queues`` (or the default one),
-or those named with ``-Q``. A worker of an application from `backroom.engine.app.create_app` serves every queue there is,
-new ones as well, unless ``-Q`` names some.
+or those named with ``-Q``. A worker of an application from `backroom.engine.app.create_app` serves every queue there
+is, new ones as well, unless ``-Q`` names some.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from kombu.utils.functional import maybe_list
 __all__ = ["EveryQueue", "EveryQueueAMQP", "served_queues"]
 
 
-class EveryQueue(Queues):  # type: ignore[misc]  # Celery is untyped
+class EveryQueue(Queues):
     """Celery's queues, which also remembers those that ``-X`` excludes: they need not be known."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -27,7 +27,7 @@ class EveryQueue(Queues):  # type: ignore[misc]  # Celery is untyped
         self.excluded += tuple(maybe_list(exclude) or ())
 
 
-class EveryQueueAMQP(AMQP):  # type: ignore[misc]  # Celery is untyped
+class EveryQueueAMQP(AMQP):
     """For ``Celery(amqp=...)``: its workers serve every queue."""
 
     queues_cls = EveryQueue

@@ -53,7 +53,7 @@ class Message:
     reminded: bool = False
 
 
-class JobRequest(Request):  # type: ignore[misc]  # Celery is untyped
+class JobRequest(Request):
     """One claimed job. Lean: nothing is decoded here unless someone asks."""
 
     def __init__(
@@ -170,7 +170,7 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery is untyped
         return 300 + len(claimed.data) + len(claimed.options) + len(claimed.celery)
 
     def limits(self) -> tuple[float | None, float | None]:
-        """Hard and soft time limit of this try, in seconds: the job's own, Celery's for this call, the type's, the worker's."""
+        """Hard and soft limit of this try in seconds: the job's, Celery's for this call, the type's, the worker's."""
         hard = self._task.time_limit or self._worker_limits[0]
         soft = self._task.soft_time_limit or self._worker_limits[1]
         if self.claimed.celery and '"timelimit"' in self.claimed.celery:
@@ -264,7 +264,7 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery is untyped
     def acknowledge(self) -> None:
         """Nothing to do: the desk settles jobs with the store."""
 
-    def reject(self, requeue: bool = False) -> None:
+    def reject(self, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 - Celery's signature
         """Nothing to do: the desk settles jobs with the store."""
 
     def revoked_by_celery(self) -> bool:
@@ -273,7 +273,7 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery is untyped
             return False
         return bool(self.revoked())
 
-    def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
+    def _announce_revoked(self, *_: Any) -> None:
         """Celery's world is told when the job ends; see `ended`."""
 
     def terminate(self, pool: Any, signal: Any = None) -> None:
@@ -281,12 +281,12 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery is untyped
         del pool
         self.on_terminate(self, signal)
 
-    def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
+    def cancel(self, *_: Any, **__: Any) -> None:
         """Celery gives up what a lost connection could not acknowledge any more; here the desk keeps the lease."""
 
     #: Set by the dispatcher: cancels the job; hears that it is someone else's now.
-    on_terminate: Any = staticmethod(lambda request, signal: None)
-    on_lost: Any = staticmethod(lambda request: None)
+    on_terminate: Any = staticmethod(lambda _request, _signal: None)
+    on_lost: Any = staticmethod(lambda _request: None)
 
 
 def _kind_of(outcome: Finished | Outcome) -> str:

@@ -12,10 +12,10 @@ __all__ = ["next_delay_ms"]
 logger = logging.getLogger(__name__)
 
 
-def next_delay_ms(
+def next_delay_ms(  # noqa: PLR0911 - one answer a rule
     options: dict[str, Any], attempt: int, error: BaseException, default: Backoff | CustomBackoff | None
 ) -> int | None:
-    """ms until the next try after the ``attempt``-th (1 first) has failed with ``error``; None: there is none.
+    """Milliseconds until the next try after the ``attempt``-th (1 first) failed with ``error``; None: there is none.
 
     ``options`` are the job's, in JSON's words; ``default`` is its type's backoff, which the job's own overrides.
     """

@@ -1,7 +1,7 @@
 """In the pool: runs jobs through Celery's tracer and encodes how they ended.
 
-Everything here runs in a pool child (prefork) or in a pool thread. The outcome goes back to the worker's main process, which
-alone settles it with the store.
+Everything here runs in a pool child (prefork) or in a pool thread. The outcome goes back to the worker's main process,
+which alone settles it with the store.
 """
 
 import json
@@ -235,7 +235,9 @@ class Try(NamedTuple):
     job: current.RunningJob
 
 
-def _trace(pool: Pool, wire: Wire, job: current.RunningJob, place: int, index: int) -> Ended:
+def _trace(  # noqa: PLR0911 - one answer an ending
+    pool: Pool, wire: Wire, job: current.RunningJob, place: int, index: int
+) -> Ended:
     """Run the task through Celery's tracer and say how it ended."""
     task = pool.app.tasks[wire.name]
     try:
@@ -342,7 +344,8 @@ def _delay_ms(when: Any) -> int:
         return 0
     if isinstance(when, int | float):
         return round(when * 1000)
-    return round((when.timestamp() - time.time()) * 1000)
+    due: float = when.timestamp()
+    return round((due - time.time()) * 1000)
 
 
 def _rejected(rejected: Reject, job: current.RunningJob) -> Ended:

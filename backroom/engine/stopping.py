@@ -1,8 +1,8 @@
 """Makes running jobs end: those that were cancelled, run too long, or are no longer this worker's.
 
-A job is asked first: an exception is raised in it, at once in a child of the prefork pool, at the next call to `current_job` in
-a thread. So it can tidy up, and what it logged is not lost. If it does not end, its process is killed; a thread cannot be
-killed and is given up.
+A job is asked first: an exception is raised in it, at once in a child of the prefork pool, at the next call to
+`current_job` in a thread. So it can tidy up, and what it logged is not lost. If it does not end, its process is killed;
+a thread cannot be killed and is given up.
 """
 
 import os

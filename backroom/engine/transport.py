@@ -34,21 +34,21 @@ logger = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.05
 
 
-class Transport(virtual.Transport):  # type: ignore[misc]  # kombu is untyped
+class Transport(virtual.Transport):
     """``backroom://`` for kombu."""
 
     Channel = Channel
     can_parse_url = True
-    default_port = 6379
+    default_port = 6379  # type: ignore[assignment]  # kombu's types know no port
     driver_name = "backroom"
     #: Celery makes task events a broadcast, and lets gossip and mingle work, only for drivers that it knows by name.
     driver_type = "redis"
-    polling_interval = None
+    polling_interval = None  # type: ignore[assignment]  # kombu's own Redis transport says None too
     implements = virtual.Transport.implements.extend(
         asynchronous=True, exchange_type=frozenset(["direct", "topic", "fanout"])
     )
-    connection_errors = (StoreUnavailable, RedisError, OSError)
-    channel_errors = ()
+    connection_errors: tuple[Any, ...] = (StoreUnavailable, RedisError, OSError)
+    channel_errors: tuple[Any, ...] = ()
 
     def __init__(self, client: Any, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
@@ -66,7 +66,8 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu is untyped
 
     def _connect(self) -> Redis:
         settings = get_settings()
-        url = redis_url(self.client.hostname or "")
+        client: Any = self.client
+        url = redis_url(client.hostname or "")
         return connect(url if "://" in url else settings.redis_url, timeout=settings.redis_timeout_seconds)
 
     @property
@@ -172,7 +173,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu is untyped
         self._subscriber.wanted = self.exchanges()
         self._subscriber.start()
 
-    def drain_events(self, connection: Any, timeout: float | None = None) -> None:  # noqa: ARG002 - kombu's signature
+    def drain_events(self, connection: Any, timeout: float | None = None, **_: Any) -> None:  # noqa: ARG002 - kombu's
         """In a client: wait for one reply or broadcast. Raises `socket.timeout` after ``timeout`` seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self._drain_lists() and not self._drain_broadcasts(deadline):
@@ -206,7 +207,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu is untyped
         return True
 
 
-@worker_init.connect  # type: ignore[untyped-decorator]  # Celery is untyped
+@worker_init.connect
 def _install(sender: Any = None, **_: Any) -> None:
     """A worker whose broker this is becomes a Backroom worker."""
     from backroom.engine.worker import install  # noqa: PLC0415 - only workers need it

@@ -23,7 +23,7 @@ MOST_EVENTS = 1000
 PAUSE_SECONDS = 0.2
 
 
-class ResultConsumer(BaseResultConsumer):  # type: ignore[misc]  # Celery is untyped
+class ResultConsumer(BaseResultConsumer):
     """Waits for the results of some tasks; a store that is away meanwhile only makes the wait longer."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -1,7 +1,7 @@
 """Makes a Celery worker a Backroom worker: connects the desk, the dispatcher and the pool.
 
-Installed by `backroom.engine.transport` when a worker's broker is Backroom, so that an existing Celery application needs
-nothing but its two URLs.
+Installed by `backroom.engine.transport` when a worker's broker is Backroom, so that an existing Celery application
+needs nothing but its two URLs.
 """
 
 import logging
@@ -49,7 +49,7 @@ LONGEST_PAUSE = 1.0
 _PER_TASK_LOGGERS = ("celery.app.trace", "celery.worker.strategy")
 
 
-class JobConsumer(Consumer):  # type: ignore[misc]  # Celery is untyped
+class JobConsumer(Consumer):
     """Celery's consumer. It keeps the connection for remote control; the desk has connections of its own."""
 
     desk_step: "DeskStep | None" = None
@@ -70,7 +70,7 @@ class JobConsumer(Consumer):  # type: ignore[misc]  # Celery is untyped
         return conn
 
     def on_close(self) -> None:
-        """Celery lets its pool forget what no slot has accepted: take that back first, or let it be when the worker stops."""
+        """Celery lets its pool forget what no slot has accepted: take that back first, unless the worker stops."""
         step = self.desk_step
         if step is None or step.stopping:
             return
@@ -96,7 +96,7 @@ class JobConsumer(Consumer):  # type: ignore[misc]  # Celery is untyped
             self.desk_step.cancel_queue(queue)
 
 
-class DeskStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyped
+class DeskStep(bootsteps.StartStopStep):
     """The worker's boot step that runs the desk."""
 
     requires = ("celery.worker.components:Pool",)  # the consumer is always last: it starts the event loop
@@ -325,7 +325,7 @@ class _Unknown:
 
 
 @control_command()
-def backroom_quiet(state: Any, on: bool = True, **_: Any) -> dict[str, str]:
+def backroom_quiet(state: Any, *, on: bool = True, **_: Any) -> dict[str, str]:
     """Claim no more jobs, or claim again with ``on=False``."""
     step = getattr(state.consumer, "desk_step", None)
     if step is None:

@@ -22,7 +22,13 @@ class PurgeArtifacts(JobData):
     )
 
 
-@job("purge-artifacts", queue="maintenance", attempts=3, timeout=600, schedule={"pattern": "17 3 * * *", "overlap": False})
+@job(
+    "purge-artifacts",
+    queue="maintenance",
+    attempts=3,
+    timeout=600,
+    schedule={"pattern": "17 3 * * *", "overlap": False},
+)
 def purge_artifacts(data: PurgeArtifacts) -> dict[str, Any]:
     """Remove artifacts older than `BACKROOM_ARTIFACT_KEEP_DAYS`, at most `BACKROOM_ARTIFACT_PURGE_LIMIT` a run."""
     settings = get_job_settings()
