@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from typing import Any, Final, Literal
 
@@ -297,7 +298,9 @@ def _next_from_now(spec: ScheduleSpec, record: dict[str, str], now: int) -> str:
     return "" if upcoming is None else str(upcoming)
 
 
+@lru_cache(maxsize=4096)
 def _spec(definition: str) -> ScheduleSpec:
+    """A definition as it was put; a scheduler asks for the same ones again and again."""
     raw = json.loads(definition)
     options = JobOptions.model_validate(raw["job"].pop("options"))
     spec = ScheduleSpec.model_validate(raw)
