@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, Unpack
 from backroom.client.answers.jobs import Job, LogLine, Submitted
 from backroom.client.answers.stack import JobType, Stats
 from backroom.client.channel import Channel, Query, path_to
-from backroom.client.errors import Conflict, JobFailed, NotFound, Unavailable, WaitTimeout
+from backroom.client.errors import Conflict, JobFailed, Unavailable, WaitTimeout
 from backroom.client.options import NewJob, Options, data_json, milliseconds, options_json, time_json
 from backroom.client.queues import Queues
 from backroom.client.retrying import RetryPolicy
@@ -301,14 +301,7 @@ class Backroom:
             outage=seconds_of(outage),
             wanted=lambda event: not kinds or event.type in kinds or event.type == "reset",
             is_last=lambda event: job is not None and event.type in _ENDINGS,
-            is_over=lambda: job is not None and self._has_ended(job),
         )
-
-    def _has_ended(self, job_id: str) -> bool:
-        try:
-            return self.job(job_id).finished
-        except NotFound:
-            return True
 
     def job_types(self) -> list[JobType]:
         """What workers offer, by name, with the JSON Schema of each type's data."""

@@ -43,18 +43,17 @@ class EventStream:
         outage: float,
         wanted: Callable[[Event], bool],
         is_last: Callable[[Event], bool],
-        is_over: Callable[[], bool],
     ) -> None:
         """Prepare a stream; nothing is sent before the first event is asked for.
 
         ``outage``: seconds for which the server may be away. Events that are not ``wanted`` are left out. The stream
-        ends behind the event that ``is_last``, or when the server ends a connection well and it ``is_over``.
+        ends behind the event that ``is_last``, or when the server says that there are no more (204).
         """
         self._channel = channel
         self._path = path
         self._query = query
         self._outage = outage
-        self._wanted, self._is_last, self._is_over = wanted, is_last, is_over
+        self._wanted, self._is_last = wanted, is_last
         #: The id of the newest event that was seen; None before the first.
         self.last_event_id = last_event_id
         #: What the server said about reconnecting, in seconds.
@@ -121,7 +120,7 @@ class EventStream:
                     yield event
                 if self._is_last(event):
                     return False
-        return not self._is_over()
+        return True
 
     def _received(self, response: httpx.Response) -> Iterator[Event]:
         decoder = Decoder(self.last_event_id or "")

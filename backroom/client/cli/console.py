@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["Cell", "Column", "Console", "bar", "shown"]
+__all__ = ["Cell", "Column", "Console", "bar", "progress_text", "shown"]
 
 STYLES: Final[Mapping[str, str]] = {
     "bold": "1",
@@ -235,3 +235,8 @@ def bar(percent: float) -> str:
     """A bar of progress; percent is 0 to 100."""
     done = round(_BAR * max(0.0, min(percent, 100.0)) / 100)
     return f"[{'#' * done}{'.' * (_BAR - done)}] {percent:3.0f}%"
+
+
+def progress_text(percent: float | None, message: str | None) -> str:
+    """How far a job is, in a bar and its own words."""
+    return " ".join(word for word in ("" if percent is None else bar(percent), message) if word)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from backroom.client.cli.console import Cell
+from backroom.client.cli.console import Cell, progress_text
 from backroom.client.cli.session import STATE_STYLES, Session, options
 from backroom.client.cli.words import clock_time
 
@@ -44,7 +44,7 @@ def tail(
 def _print(session: Session, event: Event) -> None:
     style = _STYLES.get(event.type)
     where = " in ".join(word for word in (event.name, event.queue) if word)
-    more = " ".join(f"{name}={_text(value)}" for name, value in event.raw.items() if name not in _KNOWN)
+    more = " ".join(_more(name, value) for name, value in event.raw.items() if name not in _KNOWN)
     session.console.line(
         Cell(clock_time(event.at), "dim"),
         Cell(f"{event.type:<9}", style),
@@ -54,5 +54,8 @@ def _print(session: Session, event: Event) -> None:
     )
 
 
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+def _more(name: str, value: Any) -> str:
+    """What else an event says."""
+    if name == "progress" and isinstance(value, dict):
+        return progress_text(value.get("percent"), value.get("message"))
+    return f"{name}={value if isinstance(value, str) else json.dumps(value)}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from backroom.client.cli.console import Cell, Column, bar
+from backroom.client.cli.console import Cell, Column, progress_text
 from backroom.client.cli.session import Session, each_of, options, state_cell
 from backroom.client.cli.submitting import see_through, waiting_options
 from backroom.client.cli.words import DURATION, JSON, MOMENT, SINCE, ago, clock_time, duration_text, moment_text
@@ -98,10 +98,7 @@ def _note(job: Job, now: datetime) -> str:
 
 
 def _progress(job: Job) -> str:
-    if job.progress is None:
-        return ""
-    percent = "" if job.progress.percent is None else bar(job.progress.percent)
-    return " ".join(word for word in (percent, job.progress.message) if word)
+    return "" if job.progress is None else progress_text(job.progress.percent, job.progress.message)
 
 
 def _milliseconds(value: int | None) -> str:

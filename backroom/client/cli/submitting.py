@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from backroom.client.cli.console import bar
+from backroom.client.cli.console import progress_text
 from backroom.client.cli.session import Session, options
 from backroom.client.cli.words import BACKOFF, DURATION, JSON, MOMENT, duration_text
 from backroom.client.errors import JobFailed
@@ -123,8 +123,7 @@ def _situation(job: Job) -> str:
     if job.state_reason is not None:
         words.append(f"({job.state_reason.code})")
     if job.progress is not None and job.state is State.ACTIVE:
-        words += [] if job.progress.percent is None else [bar(job.progress.percent)]
-        words += [job.progress.message] if job.progress.message else []
+        words.append(progress_text(job.progress.percent, job.progress.message))
     if job.finished and job.run_ms is not None:
         words.append(f"after {duration_text(job.run_ms / 1000)}")
     return " ".join(words)

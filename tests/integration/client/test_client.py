@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -76,6 +77,28 @@ def test_an_id_in_use_answers_the_job_that_has_it(room, name):
     room.submit("heavy-task", heavy(name, rounds=1), job_id=name, wait=LONG)
     again = room.submit("heavy-task", heavy("somebody else"), job_id=name)
     assert (again.duplicate, again.data["userId"]) == (True, name)
+
+
+def test_calls_with_one_idempotency_key_make_one_job(stack, name):
+    def submit() -> str:
+        with Backroom(stack.url) as room:
+            return room.submit("heavy-task", heavy(name, rounds=1), idempotency_key=name).id
+
+    with ThreadPoolExecutor(8) as clients:
+        ids = {future.result() for future in [clients.submit(submit) for _ in range(8)]}
+    assert ids == {submit()}
+    with Backroom(stack.url) as room:
+        assert [job.id for job in room.jobs(user_id=name)] == list(ids)
+        with pytest.raises(InvalidInput) as refused:
+            room.submit("heavy-task", heavy(name, rounds=2), idempotency_key=name)
+    assert refused.value.code == "key-reused"
+
+
+def test_many_jobs_with_one_idempotency_key_are_stored_once(room, name):
+    jobs = [NewJob("heavy-task", heavy(name, rounds=1))] * 2
+    first = room.submit_many(jobs, idempotency_key=name)
+    assert room.submit_many(jobs, idempotency_key=name) == first
+    assert len(list(room.jobs(user_id=name))) == 2
 
 
 def test_data_that_the_type_does_not_take_is_refused_with_its_place(room):

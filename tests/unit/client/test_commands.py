@@ -217,10 +217,10 @@ def test_logs_are_lines_with_their_time_and_level(api, backroom):
 
 
 def test_tail_prints_events_until_they_end(api, backroom):
-    more = {"progress": {"percent": 40}, "worker": "w1"}
+    more = {"progress": {"percent": 40}, "worker": "w1", "n": 7}
     api.play(Stream(events(("1-0", "active"), **more), events(("2-0", "completed"))))
     assert backroom("tail", "--job", "j1") == 0
-    assert backroom.lines[0].endswith('active     j1  heavy-task in default  progress={"percent": 40} worker=w1')
+    assert backroom.lines[0].endswith("active     j1  heavy-task in default  [########............]  40% worker=w1 n=7")
     assert backroom.lines[1].endswith("completed  j1  heavy-task in default")
     api.play(Stream(events(("1-0", "added"))), Say(204))
     assert backroom("tail", "--queue", "q", "--type", "added", "--last-event-id", "0-1", "--json") == 0

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from backroom.client import Forbidden, UnexpectedAnswer, Unreachable
-from tests.unit.client.scripted import DROP, HANG, PATIENCE, Say, Stream, events, job, problem
+from tests.unit.client.scripted import DROP, HANG, PATIENCE, Say, Stream, events, problem
 
 OVER = Say(204)
 
@@ -124,16 +124,15 @@ def test_the_events_of_a_job_are_chosen_here_and_still_end_with_it(api, room):
     assert [event.type for event in room.events(job="j1", types=["progress"])] == ["progress"]
 
 
-def test_a_job_that_has_ended_while_the_connection_was_down_ends_its_events(api, room):
-    api.play(Stream(events(("1-0", "active"))), Say(200, job(state="completed")))
-    assert [event.type for event in room.events(job="j1")] == ["active"]
-    api.play(Stream(), Say(404, problem(404, "not-found")))
-    assert list(room.events(job="j1")) == []
-
-
-def test_a_job_that_goes_on_is_read_on(api, room):
-    api.play(Stream(events(("1-0", "active"))), Say(200, job(state="active")), Stream(events(("2-0", "failed"))))
+def test_what_a_job_did_while_the_connection_was_down_is_told(api, room):
+    api.play(Stream(events(("1-0", "active"))), Stream(events(("2-0", "failed")), HANG))
     assert [event.type for event in room.events(job="j1")] == ["active", "failed"]
+    assert seen_ids(api) == [None, "1-0"]
+
+
+def test_a_job_of_which_all_was_told_has_no_more_events(api, room):
+    api.play(OVER)
+    assert list(room.events(job="j1", last_event_id="9-0")) == []
 
 
 def test_a_job_and_a_queue_exclude_each_other(room):
