@@ -29,7 +29,8 @@ run: .venv-run ## Run it here without Docker, until Ctrl-C (PORT, DATA_DIR, WORK
 	@exec $(BIN)/python -m backroom.local
 
 up: ## Run it in Docker: build, start, wait until healthy
-	docker compose up --build --detach --wait
+	COMPOSE_PARALLEL_LIMIT=1 docker compose build
+	docker compose up --detach --wait
 
 down: ## Stop the containers; the jobs stay in their volume
 	docker compose down

@@ -7,6 +7,7 @@ from types import ModuleType
 
 from celery import Celery, current_app
 
+from backroom.engine import logs
 from backroom.engine.urls import celery_url, store_url
 from backroom.model.job import DEFAULT_QUEUE
 from backroom.settings import Settings, get_settings
@@ -37,6 +38,7 @@ def create_app(name: str = "backroom", *, settings: Settings | None = None) -> C
         # A result is one answer among many: the job itself is the record.
         result_extended=True,
     )
+    logs.install(settings)
     return app
 
 

@@ -3,27 +3,15 @@
 import logging
 import sys
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import orjson
 import structlog
 
+from backroom.logs import SHARED_PROCESSORS, console_renderer, formatter, wants_json
 from backroom.settings import Settings
 
-__all__ = ["configure", "formatter", "wants_json"]
-
-_SHARED: Final[list[structlog.typing.Processor]] = [
-    structlog.contextvars.merge_contextvars,
-    structlog.processors.add_log_level,
-    structlog.processors.TimeStamper(fmt="iso", utc=True),
-]
-
-
-def wants_json(settings: Settings) -> bool:
-    """Whether lines are JSON: as set, or, with ``auto``, wherever no terminal reads them."""
-    if settings.log_format == "auto":
-        return not sys.stderr.isatty()
-    return settings.log_format == "json"
+__all__ = ["configure", "formatter"]
 
 
 def _dumps(event: dict[str, Any], *, default: Callable[[Any], Any]) -> bytes:
@@ -36,26 +24,19 @@ def configure(settings: Settings) -> None:
     wrapper = structlog.make_filtering_bound_logger(level)
     if wants_json(settings):
         structlog.configure(
-            processors=[*_SHARED, structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_dumps)],
+            processors=[
+                *SHARED_PROCESSORS,
+                structlog.processors.format_exc_info,
+                structlog.processors.JSONRenderer(_dumps),
+            ],
             wrapper_class=wrapper,
             logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
             cache_logger_on_first_use=True,
         )
     else:
         structlog.configure(
-            processors=[*_SHARED, structlog.dev.ConsoleRenderer()],
+            processors=[*SHARED_PROCESSORS, console_renderer()],
             wrapper_class=wrapper,
             logger_factory=structlog.PrintLoggerFactory(sys.stderr),
             cache_logger_on_first_use=True,
         )
-
-
-def formatter(settings: Settings) -> logging.Formatter:
-    """A formatter that gives the lines of the standard library's loggers, gunicorn's among them, the same shape."""
-    renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer() if wants_json(settings) else structlog.dev.ConsoleRenderer()
-    )
-    return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[*_SHARED, structlog.stdlib.add_logger_name],
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
-    )
