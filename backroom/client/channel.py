@@ -21,7 +21,8 @@ _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 """Errors before anything went out: the request can be repeated whatever it was."""
 _PASSING: Final = frozenset({429, 502, 503, 504})
 _TOO_MANY_REQUESTS: Final = 429
-_CONFLICT: Final = 409
+_STILL_RUNNING: Final = "still-running"
+"""The code of a refusal: the request before, with the same idempotency key, is being answered."""
 _NO_CONTENT: Final = 204
 _NOT_FOUND: Final = 404
 _FIRST_ERROR: Final = 400
@@ -148,7 +149,7 @@ class Channel:
                 except BackroomAPIError as error:
                     problem, asked = error, error.retry_after
                     sent = error.status != _TOO_MANY_REQUESTS
-                    again = _passes(request, error.status, safe=safe)
+                    again = _passes(error, safe=safe)
                 else:
                     return Answer(response)
             pause = self.policy.pause(tried, asked) if again else None
@@ -171,13 +172,11 @@ def unreachable(url: str, cause: httpx.TransportError, tried: int) -> Unreachabl
     return error
 
 
-def _passes(request: httpx.Request, status: int, *, safe: bool) -> bool:
+def _passes(error: BackroomAPIError, *, safe: bool) -> bool:
     """Whether the refusal may be over soon, and the request may be repeated then."""
-    if status == _TOO_MANY_REQUESTS:
+    if error.code == _STILL_RUNNING or error.status == _TOO_MANY_REQUESTS:
         return True
-    if status == _CONFLICT:  # of a submission: the one before with this key is still being worked on
-        return "Idempotency-Key" in request.headers
-    return safe and status in _PASSING
+    return safe and error.status in _PASSING
 
 
 def _check(response: httpx.Response) -> None:

@@ -38,7 +38,7 @@ GLANCE_SECONDS: Final = 1
 MAX_PAGE: Final = 200
 _ACCEPTED: Final = 202
 _ENDINGS: Final = frozenset({"completed", "failed", "cancelled", "expired", "removed"})
-_UNCHANGED: Final[Any] = object()
+_LEFT_OUT: Final[Any] = object()
 
 
 class Backroom:
@@ -87,7 +87,7 @@ class Backroom:
     def submit(
         self,
         name: str,
-        data: object = None,
+        data: object = _LEFT_OUT,
         *,
         queue: str | None = None,
         idempotency_key: str | None = None,
@@ -102,7 +102,7 @@ class Backroom:
         same key, within 24 h, answer this job. Raises `InvalidInput`, and `WaitTimeout` when the time is up; the job is
         stored then all the same, and is the error's ``job``.
         """
-        body = NewJob(name, {} if data is None else data, queue, options).to_json()
+        body = NewJob(name, {} if data is _LEFT_OUT else data, queue, options).to_json()
         headers = _submit_headers(idempotency_key, traceparent)
         return self._submitted("/v1/jobs", body, headers, wait)
 
@@ -339,7 +339,7 @@ class Backroom:
         self,
         job_id: str,
         *,
-        data: object = _UNCHANGED,
+        data: object = _LEFT_OUT,
         priority: int | None = None,
         tags: Sequence[str] | None = None,
         etag: str | None = None,
@@ -349,7 +349,7 @@ class Backroom:
         With the ``etag`` of the job as you have read it, `PreconditionFailed` is raised if it has changed since;
         without one the change is made to the job as it is. Raises `InvalidInput`.
         """
-        body: dict[str, object] = {} if data is _UNCHANGED else {"data": data_json(data)}
+        body: dict[str, object] = {} if data is _LEFT_OUT else {"data": data_json(data)}
         if priority is not None:
             body["priority"] = priority
         if tags is not None:

@@ -23,13 +23,15 @@ def _sure(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("-y", "--yes", is_flag=True, help="Do not ask.")(function)
 
 
-def _ask(question: str, *, yes: bool) -> None:
-    """Go on only if somebody wants that. Raises `click.Abort`, `click.UsageError` where nobody can be asked."""
+def _ask(session: Session, question: str, *, yes: bool) -> None:
+    """Go on only if somebody wants that. Raises `click.UsageError` where nobody can be asked."""
     if yes:
         return
     if not sys.stdin.isatty():
         raise click.UsageError("this cannot be undone: say --yes")
-    click.confirm(question, abort=True, err=True)
+    if not click.confirm(question, err=True):
+        session.console.note("Nothing was removed.")
+        click.get_current_context().exit()
 
 
 def _tell(session: Session, queue: str, removed: int) -> None:
@@ -47,7 +49,7 @@ def _tell(session: Session, queue: str, removed: int) -> None:
 @click.pass_obj
 def drain(session: Session, queue: str, *, delayed: bool, yes: bool) -> None:
     """Remove the waiting jobs of a queue."""
-    _ask(f"Remove all waiting jobs of {queue}?", yes=yes)
+    _ask(session, f"Remove all waiting jobs of {queue}?", yes=yes)
     _tell(session, queue, session.room.queues.drain(queue, delayed=delayed))
 
 
@@ -66,7 +68,7 @@ def drain(session: Session, queue: str, *, delayed: bool, yes: bool) -> None:
 @click.pass_obj
 def clean(session: Session, queue: str, *, state: str, older_than: float, limit: int, yes: bool) -> None:
     """Remove jobs of a queue that are in one state."""
-    _ask(f"Remove {state} jobs of {queue}?", yes=yes)
+    _ask(session, f"Remove {state} jobs of {queue}?", yes=yes)
     ids = session.room.queues.clean(queue, state, grace=older_than, limit=limit)
     if session.console.as_json:
         session.console.json({"queue": queue, "removed": len(ids), "ids": list(ids)})
@@ -82,5 +84,5 @@ def clean(session: Session, queue: str, *, state: str, older_than: float, limit:
 @click.pass_obj
 def obliterate(session: Session, queue: str, *, force: bool, yes: bool) -> None:
     """Remove a queue with everything in it."""
-    _ask(f"Remove {queue} with everything in it?", yes=yes)
+    _ask(session, f"Remove {queue} with everything in it?", yes=yes)
     _tell(session, queue, session.room.queues.obliterate(queue, force=force))

@@ -88,7 +88,6 @@ def run(arguments: Sequence[str]) -> int:
         return ExitCode.USAGE
     except BackroomClientError as error:
         return explain(error, session.console)
-    except (click.Abort, KeyboardInterrupt):
-        sys.stderr.write("\n")
+    except click.Abort:  # click's word for Ctrl-C
         return ExitCode.INTERRUPTED
     return code if isinstance(code, int) and code else session.exit_code

@@ -67,13 +67,14 @@ class Shell:
             ["sh", "-euc", text], env=self.environment, input=given, capture_output=True, text=True, timeout=PATIENCE
         )
 
-    def in_a_terminal(self, words: Sequence[str], **environment: str) -> tuple[int, str]:
-        """The exit code, and everything that a terminal has shown."""
+    def in_a_terminal(self, words: Sequence[str], typed: str = "", **environment: str) -> tuple[int, str]:
+        """The exit code, and everything that a terminal has shown; ``typed`` is typed in advance."""
         ours, theirs = pty.openpty()
         with subprocess.Popen(
             [PROGRAM, *words], env={**self.environment, **environment}, stdin=theirs, stdout=theirs, stderr=theirs
         ) as process:
             os.close(theirs)
+            os.write(ours, typed.encode())
             shown = b""
             try:
                 while part := os.read(ours, 65_536):
@@ -146,6 +147,15 @@ def test_a_terminal_shows_colours_unless_they_are_refused(shell, backroom, name)
     assert (code, "\x1b[32mcompleted" in shown) == (0, True)
     code, shown = shell.in_a_terminal(["jobs", "--tag", name], NO_COLOR="1")
     assert (code, "\x1b" in shown) == (0, False)
+
+
+def test_somebody_at_a_terminal_is_asked_before_jobs_are_removed(shell, backroom, name):
+    backroom.out("pause", name)
+    backroom.out("submit", "heavy-task", heavy(name), "--queue", name)
+    code, shown = shell.in_a_terminal(["drain", name], typed="n\n")
+    assert (code, "Nothing was removed." in shown) == (0, True)
+    code, shown = shell.in_a_terminal(["drain", name], typed="y\n")
+    assert (code, f"1 jobs removed from {name}" in shown) == (0, True)
 
 
 def test_queues_are_emptied(backroom, name):

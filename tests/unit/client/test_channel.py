@@ -105,7 +105,7 @@ def test_ones_own_idempotency_key_is_used(api, room):
 
 
 def test_a_submission_waits_for_the_one_before_with_its_key(api, room, time):
-    api.play(DROP, Say(409, problem(409, "in-progress"), {"Retry-After": "1"}), Say(202, job()))
+    api.play(DROP, Say(409, problem(409, "still-running"), {"Retry-After": "1"}), Say(202, job()))
     assert room.submit("heavy-task").id == "j1"
     assert time.slept == [0.125, 1.0]
 

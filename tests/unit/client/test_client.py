@@ -86,7 +86,7 @@ def test_a_submission_sends_pythons_words_as_the_apis(api, room):
     assert asked.headers["traceparent"] == "00-1-2-01"
 
 
-@pytest.mark.parametrize("data", [{}, [], "", 0, False])
+@pytest.mark.parametrize("data", [{}, [], "", 0, False, None])
 def test_data_may_be_any_json_value_and_is_an_empty_object_if_left_out(api, room, data):
     api.play(Say(202, job()), Say(202, job()))
     room.submit("a", data)
