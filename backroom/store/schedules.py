@@ -166,10 +166,13 @@ class Schedules(Part):
         if not self._run("remove_schedule", key):
             raise NotFound("schedule", key)
 
-    def run(self, key: str) -> str:
-        """Make its job now, outside its slots, paused or not. Returns the job's id. Raises `NotFound`."""
-        job_id = new_id()
-        if not self._run("run_schedule", key, job_id):
+    def run(self, key: str, *, job_id: str | None = None, once: str = "") -> str:
+        """Make its job now, outside its slots, paused or not. Returns the job's id. Raises `NotFound`.
+
+        ``once`` is the name of a claim (see `backroom.store.idempotency`), whose ``job_id`` is the same in every try.
+        """
+        job_id = job_id or new_id()
+        if not self._run("run_schedule", key, job_id, once):
             raise NotFound("schedule", key)
         return job_id
 

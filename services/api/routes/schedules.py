@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from backroom.model.errors import NotFound
-from backroom.model.job import Submitted
+from backroom.model.job import NewJob, Submitted, compact_json
 from backroom.model.names import check_name
 from backroom.model.states import State
 from backroom.store.schedules import CELERY_PREFIX, CODE_PREFIX
@@ -189,6 +189,7 @@ def resume_schedule(call: Call[NoQuery, NoBody]) -> Answer:
     body=NoBody,
     replies={202: Reply("The job.", JobView, headers={"Location": "The job."})},
     problems=(404,),
+    idempotent=True,
 )
 def run_schedule(call: Call[NoQuery, NoBody]) -> Answer:
     """Make the job of a schedule now.
@@ -196,10 +197,18 @@ def run_schedule(call: Call[NoQuery, NoBody]) -> Answer:
     Its slots stay as they are; a paused or finished schedule can be run too.
     """
     schedule = _visible(call)
-    job_id = call.backend.store.schedules.run(schedule.key)
+    job_id = call.backend.store.schedules.run(schedule.key, job_id=call.new_id(), once=call.once)
     try:
         job = call.backend.store.inspection.get(job_id)
     except NotFound:  # it has ended and was removed at once, as removeOnComplete may ask
         submitted = Submitted(job_id, State.WAITING, duplicate=False, at=int(time.time() * 1000), held=False)
-        job = as_submitted(replace(schedule.spec.template(), id=job_id), submitted)
+        wanted = schedule.spec.job
+        new = NewJob(
+            id=job_id,
+            name=wanted.name,
+            queue=wanted.queue or "",
+            data=compact_json(wanted.data),
+            options=wanted.options,
+        )
+        job = as_submitted(new, submitted)
     return Answer(202, job_view(job), headers={"Location": job_links(job.id)["self"]})

@@ -208,6 +208,24 @@ def test_a_schedule_is_run_now_and_its_slots_stay(api: Api, store: Store) -> Non
     assert api.post("/v1/schedules/nightly/run").status_code == 202
 
 
+def test_a_run_that_is_asked_for_twice_under_one_key_is_made_once(api: Api, store: Store) -> None:
+    put(api, "nightly", DAILY)
+    first, again = [api.post("/v1/schedules/nightly/run", headers={"Idempotency-Key": "k"}) for _ in range(2)]
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert first.json() == again.json()
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert len(api.get("/v1/schedules/nightly").json()["lastFires"]) == 1
+
+
+def test_a_job_that_is_not_kept_is_answered_all_the_same(api: Api, board: Board) -> None:
+    put(api, "brief", {**OFTEN, "job": {"name": "anything", "data": [1], "options": {"removeOnComplete": True}}})
+    key = {"Idempotency-Key": "k"}
+    job = api.post("/v1/schedules/brief/run", headers=key).json()
+    board.complete(board.claim(), 1)
+    problem(api.get(f"/v1/jobs/{job['id']}"), 404, "not-found")
+    assert api.post("/v1/schedules/brief/run", headers=key).json() == job
+
+
 def test_fires_are_shown(api: Api, store: Store) -> None:
     put(api, "thrice", {**OFTEN, "limit": 1})
     assert store.schedules.fire_due()[0] == 1
@@ -242,6 +260,7 @@ def test_schedules_of_code_can_be_read_paused_and_run_but_not_edited(api: Api, s
         store.schedules.put_celery({"anything": spec}, owner="app")
     key = f"{origin}:anything"
     assert api.get(f"/v1/schedules/{key}").json()["key"] == key
+    assert api.get(f"/v1/schedules/{key.replace(':', '%3A')}").json()["key"] == key
     assert listed(api) == [key]
     assert api.post(f"/v1/schedules/{key}/pause").json()["state"] == "paused"
     assert api.post(f"/v1/schedules/{key}/resume").json()["state"] == "active"

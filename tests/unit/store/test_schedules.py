@@ -13,6 +13,7 @@ from backroom.model.options import JobOptions
 from backroom.model.schedule import ScheduleSpec, parse_schedule
 from backroom.model.states import State
 from backroom.store import Store, connect
+from backroom.store.idempotency import KeyClaim
 from tests.unit.store.hand import Worker, counts, submit
 
 if TYPE_CHECKING:
@@ -488,6 +489,18 @@ def test_a_run_by_hand_is_in_the_history_and_spends_nothing(store: Store) -> Non
     assert (view.fire_count, view.next) == (0, before)
     assert view.to_dict()["lastFires"][0]["slot"] is None
     assert store.inspection.get(job_id).state is State.WAITING
+
+
+def test_a_run_under_a_claim_is_made_once(store: Store) -> None:
+    store.schedules.put("a", spec())
+    claim = store.idempotency.claim("scope", "print", keep_seconds=60)
+    assert isinstance(claim, KeyClaim)
+
+    for _ in range(2):
+        assert store.schedules.run("a", job_id=claim.new_id(), once=claim.name) == claim.new_id()
+
+    assert counts(store) == {"waiting": 1}
+    assert len(store.schedules.get("a").last_fires) == 1
 
 
 def test_a_removed_schedule_leaves_its_jobs_and_nothing_else(store: Store) -> None:
