@@ -15,8 +15,10 @@ __all__ = ["Listener", "Subscriber"]
 
 logger = logging.getLogger(__name__)
 
-#: A subscriber that lost its connection tries again, and notices other subscriptions, this often, in seconds.
+#: The pause before a subscriber that lost its connection tries again, in seconds.
 AGAIN_SECONDS = 0.5
+#: How soon a subscriber notices that it is to listen to something else, or to stop, in seconds.
+LISTEN_SECONDS = 0.2
 
 
 class Listener:
@@ -55,7 +57,7 @@ class Listener:
 class Subscriber(threading.Thread):
     """Listens in a thread of its own, whatever happens to the connection; calls ``deliver(exchange, message)``.
 
-    ``redis`` is its own: it closes it at the end.
+    ``redis`` is its own: it closes it at the end. The thread starts with the first exchange that is wanted.
     """
 
     def __init__(self, redis: Redis, prefix: str, deliver: Callable[[str, dict[str, Any]], None]) -> None:
@@ -63,29 +65,57 @@ class Subscriber(threading.Thread):
         self._redis = redis
         self._listener = Listener(redis, prefix)
         self._deliver = deliver
-        self._stopped = threading.Event()
-        #: The exchanges to listen to; replaced as a whole.
-        self.wanted: frozenset[str] = frozenset()
+        self._news = threading.Condition()
+        self._stopped = False
+        self._wanted: frozenset[str] = frozenset()
+        self._heard: frozenset[str] = frozenset()
+
+    def want(self, exchanges: frozenset[str], patience: float) -> None:
+        """Listen to these exchanges. Returns when it does, or after ``patience`` seconds."""
+        with self._news:
+            self._wanted = exchanges
+            if exchanges and self.ident is None:
+                self.start()
+            self._news.notify_all()
+            if self.ident is not None:
+                self._news.wait_for(lambda: self._stopped or self._heard >= self._wanted, patience)
 
     def stop(self) -> None:
         """End soon; does not wait."""
-        self._stopped.set()
+        with self._news:
+            self._stopped = True
+            self._news.notify_all()
 
     def run(self) -> None:
         """Listen until stopped."""
-        while not self._stopped.is_set():
-            wanted = set(self.wanted)
+        while not self._stopped:
             try:
-                if not wanted:
-                    self._stopped.wait(AGAIN_SECONDS)
-                elif heard := self._listener.hear(wanted, AGAIN_SECONDS):
-                    self._deliver(*heard)
+                self._listen()
             except StoreUnavailable:
-                self._listener.close()
-                self._stopped.wait(AGAIN_SECONDS)
+                self._pause()
             except Exception:
                 logger.exception("the subscriber stumbled and goes on")
-                self._listener.close()
-                self._stopped.wait(AGAIN_SECONDS)
+                self._pause()
         self._listener.close()
         self._redis.close()
+
+    def _listen(self) -> None:
+        with self._news:
+            wanted = self._wanted
+            if not wanted:
+                self._heard = wanted
+                self._news.wait_for(lambda: self._stopped or self._wanted)
+                return
+        heard = self._listener.hear(set(wanted), LISTEN_SECONDS)
+        if wanted != self._heard:
+            with self._news:
+                self._heard = wanted
+                self._news.notify_all()
+        if heard is not None:
+            self._deliver(*heard)
+
+    def _pause(self) -> None:
+        self._listener.close()
+        with self._news:
+            self._heard = frozenset()
+            self._news.wait_for(lambda: self._stopped, AGAIN_SECONDS)

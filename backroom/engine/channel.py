@@ -132,16 +132,29 @@ class Channel(virtual.Channel):
         return queues
 
     def _queue_bind(self, exchange: str, routing_key: str, pattern: str | None, queue: str) -> None:
-        if self.typeof(exchange).type == "fanout":
+        declared = self.state.exchanges[exchange]
+        fanout = declared["type"] == "fanout"
+        if fanout:
             self.fanout_queues[queue] = exchange
-            return
+            if not declared["durable"]:
+                return
         key = self.transport.key("binding", exchange)
         with store_errors():
             pipeline = self.transport.redis.pipeline(transaction=True)
-            pipeline.sadd(key, _binding(routing_key, pattern, queue))
-            if not self.state.exchanges[exchange]["durable"]:
+            if not fanout:
+                pipeline.sadd(key, _binding(routing_key, pattern, queue))
+            if declared["durable"]:
+                pipeline.hset(self.transport.key("exchanges", "types"), exchange, declared["type"])
+            else:
                 pipeline.expire(key, BINDING_SECONDS)
             pipeline.execute()
+
+    def typeof(self, exchange: str, default: str = "direct") -> Any:
+        """The type of an exchange; of one that this client has not declared, what its consumers have said of it."""
+        if exchange not in self.state.exchanges:
+            with store_errors():
+                default = self.transport.redis.hget(self.transport.key("exchanges", "types"), exchange) or default
+        return super().typeof(exchange, default)
 
     def get_table(self, exchange: str) -> list[tuple[str, ...]]:
         """The bindings of an exchange: (routing key, pattern, queue)."""

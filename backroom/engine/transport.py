@@ -152,7 +152,7 @@ class Transport(virtual.Transport):
     def subscriptions_changed(self) -> None:
         """Some channel consumes from something else now."""
         if self._subscriber is not None:
-            self._subscriber.wanted = self.exchanges()
+            self._subscriber.want(self.exchanges(), get_settings().redis_timeout_seconds)
 
     def deliver_broadcast(self, exchange: str, message: dict[str, Any]) -> None:
         """Hand a broadcast to every consumer of its exchange."""
@@ -170,8 +170,7 @@ class Transport(virtual.Transport):
             loop.call_soon(self.deliver_broadcast, exchange, message)
 
         self._subscriber = Subscriber(self._connect(), self.fanout_prefix, deliver)
-        self._subscriber.wanted = self.exchanges()
-        self._subscriber.start()
+        self.subscriptions_changed()
 
     def drain_events(self, connection: Any, timeout: float | None = None, **_: Any) -> None:  # noqa: ARG002 - kombu's
         """In a client: wait for one reply or broadcast. Raises `socket.timeout` after ``timeout`` seconds."""

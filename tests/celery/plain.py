@@ -26,6 +26,7 @@ def make_app(url: str, **settings: Any) -> Celery:
         broker_connection_retry_on_startup=True,
         result_extended=True,
         task_publish_retry_policy={"max_retries": 1, "interval_start": 0.1},
+        worker_direct="CELERY_TEST_DIRECT" in os.environ,
     )
     app.conf.update(settings)
     return app

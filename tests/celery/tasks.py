@@ -120,7 +120,9 @@ def count_down(self: Task, number: int, *, step: int = 1) -> str:
     return f"{number} after {self.request.retries} retries"
 
 
-@shared_task(name="unreliable", autoretry_for=(Oops,), retry_backoff=True, retry_backoff_max=1, retry_jitter=False, bind=True)
+@shared_task(
+    name="unreliable", autoretry_for=(Oops,), retry_backoff=True, retry_backoff_max=1, retry_jitter=False, bind=True
+)
 def unreliable(self: Task) -> int:
     if self.request.retries < 1:
         raise Oops(self.request.retries)
@@ -248,3 +250,17 @@ def widen(self: Task, number: int) -> int:
 def late() -> str:
     """With settings that have no meaning here."""
     return "late"
+
+
+@shared_task(name="who", bind=True)
+def who(self: Task, page: str) -> None:
+    """Say which worker it is."""
+    note(page, self.request.hostname)
+
+
+@shared_task(name="move", bind=True)
+def move(self: Task, queue: str) -> str:
+    """Goes on in another queue."""
+    if self.request.delivery_info["routing_key"] != queue:
+        self.retry(queue=queue, countdown=0)
+    return str(self.request.delivery_info["routing_key"])

@@ -132,5 +132,3 @@ def test_a_task_fails_with_what_it_replaced_itself_with(how: str, diary: Diary) 
         result.get(timeout=PATIENCE)
     assert result.state == "FAILURE"
     assert diary.next(result.id) == ["errback task"]
-
-
