@@ -51,8 +51,8 @@ def a_job(**options: Any) -> NewJob:
 @contextmanager
 def program(url: str, *command: str) -> Iterator[psutil.Process]:
     """A Celery process, as services run it."""
-    environment = {**os.environ, "BACKROOM_REDIS_URL": url, "PYTHONWARNINGS": "ignore"}
-    words = [sys.executable, "-m", "celery", *command, "--loglevel", "ERROR"]
+    environment = {**os.environ, "BACKROOM_REDIS_URL": url, "BACKROOM_LOG_LEVEL": "ERROR"}
+    words = [sys.executable, "-m", "celery", *command]
     with subprocess.Popen(words, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL) as process:
         try:
             yield psutil.Process(process.pid)

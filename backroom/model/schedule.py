@@ -5,7 +5,6 @@ pattern names them by the clock of a time zone, see `backroom.model.cron`.
 """
 
 import math
-import re
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from backroom.model.cron import cron_of
 from backroom.model.errors import FieldError, InvalidInput
 from backroom.model.job import DEFAULT_QUEUE, NewJob, new_job
 from backroom.model.names import check_name
-from backroom.model.options import LATEST_MS, MAX_DURATION_MS, JobOptions, parse_options
+from backroom.model.options import LATEST_MS, MAX_DURATION_MS, JobOptions, parse_options, rfc3339
 from backroom.model.validation import CamelModel, field_errors
 
 __all__ = ["MAX_CATCH_UP", "MISFIRE_AFTER_MS", "Plan", "ScheduleJob", "ScheduleSpec", "parse_schedule"]
@@ -43,16 +42,8 @@ MAX_PATTERN = 256
 MIN_EVERY_MS = 100
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d", re.ASCII)
 #: Options that a schedule sets itself, job by job.
 _OWN_OPTIONS = ("job_id", "delay", "run_at")
-
-
-def _date_time(value: object) -> object:
-    """Only dates with a time: pydantic would take a number for Unix seconds or milliseconds, by its size."""
-    if isinstance(value, datetime) or (isinstance(value, str) and _DATE_TIME.match(value)):
-        return value
-    raise ValueError("must be a time as RFC 3339 text, such as 2030-01-31T09:00:00Z")
 
 
 def _in_utc(value: datetime) -> datetime:
@@ -65,7 +56,7 @@ def _in_utc(value: datetime) -> datetime:
     return value
 
 
-Moment = Annotated[AwareDatetime, BeforeValidator(_date_time), AfterValidator(_in_utc)]
+Moment = Annotated[AwareDatetime, BeforeValidator(rfc3339), AfterValidator(_in_utc)]
 
 
 class ScheduleJob(CamelModel):
