@@ -1,13 +1,34 @@
 """The event stream: what happened, in order, resumable by id."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from backroom.store.connection import store_errors
 from backroom.store.part import Part
 
-__all__ = ["Event", "Events"]
+__all__ = ["Event", "EventId", "Events", "Span"]
 
 _OWN = ("type", "job", "queue", "name")
+#: The field of a job that has the time of its newest change of state.
+_SINCE = {"waiting": "ready", "active": "started"}
+_OF_STATE = ("state", "queue", "name", "created", "ready", "started", "finished", "worker", "runAt")
+
+
+class EventId(NamedTuple):
+    """The id of an event, in the order of what happened."""
+
+    #: ms since 1970.
+    ms: int
+    sequence: int
+
+    @classmethod
+    def parse(cls, text: str) -> "EventId":
+        """The id that is written as ``ms-sequence``, or ``ms`` alone. Raises `ValueError`."""
+        ms, _, sequence = text.partition("-")
+        return cls(int(ms), int(sequence or 0))
+
+    def __str__(self) -> str:
+        return f"{self.ms}-{self.sequence}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +47,24 @@ class Event:
     fields: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Which events there are."""
+
+    #: None: there are none.
+    first: EventId | None
+    #: The newest that there ever was.
+    last: EventId
+    #: Whether there were others, which have been forgotten.
+    trimmed: bool
+
+    def misses(self, after: EventId) -> bool:
+        """Whether something that happened behind ``after`` may be missing."""
+        if after > self.last:
+            return True  # an id of another life of the store
+        return self.trimmed and (self.first is None or after < self.first)
+
+
 class Events(Part):
     """Reads the stream; the scripts write it, and cap it at about ``BACKROOM_EVENTS_MAX`` events."""
 
@@ -34,6 +73,37 @@ class Events(Part):
         with store_errors():
             rows = self._redis.xrevrange(self._keys.single("events"), count=1)
         return str(rows[0][0]) if rows else "0-0"
+
+    def span(self) -> Span:
+        """Which events there are at the moment."""
+        with store_errors():
+            pipeline = self._redis.pipeline(transaction=True)
+            pipeline.exists(self._keys.single("events"))
+            pipeline.xinfo_stream(self._keys.single("events"))
+            there, info = pipeline.execute(raise_on_error=False)
+            if there and isinstance(info, Exception):
+                raise info
+        if not there:
+            return Span(None, EventId(0, 0), trimmed=False)
+        first = EventId.parse(info["first-entry"][0]) if info["first-entry"] else None
+        last = EventId.parse(info["last-generated-id"])
+        return Span(first, last, trimmed=info["entries-added"] > info["length"])
+
+    def state_of(self, job_id: str) -> Event | None:
+        """Where the job is, as an event: under the id of the newest event that this knows of. None: there is no job."""
+        with store_errors():
+            pipeline = self._redis.pipeline(transaction=True)
+            pipeline.hmget(self._keys.job(job_id), _OF_STATE)
+            pipeline.xrevrange(self._keys.single("events"), count=1)
+            values, newest = pipeline.execute()
+        found = dict(zip(_OF_STATE, values, strict=True))
+        state = found["state"]
+        if state is None:
+            return None
+        at = found[_SINCE.get(state, "finished")] or found["created"]
+        telling = {"active": "worker", "delayed": "runAt"}.get(state, "")
+        more = {telling: found[telling]} if found.get(telling) else {}
+        return Event(newest[0][0] if newest else "0-0", state, job_id, found["queue"], found["name"], int(at), more)
 
     def read(self, after: str, *, block_ms: int | None = None, count: int = 1000) -> list[Event]:
         """Up to ``count`` events behind the id ``after``; waits up to ``block_ms`` for one (None: not at all).

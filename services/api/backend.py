@@ -1,10 +1,13 @@
-"""What one API process holds while it lives: the store, the job types, those who wait, and who may ask."""
+"""What one API process holds while it lives: the store, the job types, those who wait and listen, and who may ask."""
 
 from typing import Protocol
 
 from backroom.settings import Settings
 from backroom.store import Store
 from services.api.http.access import Guard
+from services.api.http.feed import Feed
+from services.api.http.seats import Seats
+from services.api.http.streams import frame_of
 from services.api.http.waiting import Waiters
 from services.api.job_types import Catalogue
 from services.api.settings import ApiSettings
@@ -30,7 +33,9 @@ class Backend:
         self.guard = Guard(settings)
         self.job_types = Catalogue(self.store.job_types.list)
         self.server: Server | None = None
-        self.waiters = Waiters(self.store, limit=api_settings.waits_per_process, is_draining=self.is_draining)
+        self.seats = Seats(api_settings.max_waits)
+        self.feed = Feed(self.store, frame_of, is_draining=self.is_draining)
+        self.waiters = Waiters(self.store, self.feed, self.seats)
 
     def is_draining(self) -> bool:
         """Whether the process is on its way out, so that nobody should begin to wait for it."""

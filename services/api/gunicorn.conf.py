@@ -2,8 +2,9 @@
 """How gunicorn runs the API: ``gunicorn -c services/api/gunicorn.conf.py 'services.api:create_app()'``.
 
 Processes x threads. Python runs one thread of a process at a time, so a process a core; threads because a request is
-mostly waiting for Redis. A caller that asks to wait (``Prefer: wait``) holds a thread, so each process has a thread
-more for every one that may: they are made when they are needed, and the other requests keep theirs. Counters are kept
+mostly waiting for Redis. A caller that asks to wait (``Prefer: wait``) or listens to events holds a thread, so each
+process has a thread more for every one that may: they are made when they are needed, and the other requests keep
+theirs. How many there are is counted over all processes. Counters are kept
 per process in files and added up when `/metrics` is read (prometheus_client's multiprocess mode), so that any process
 answers for all.
 
@@ -25,6 +26,7 @@ from prometheus_client import multiprocess  # noqa: E402 - see above
 
 from backroom.settings import get_settings  # noqa: E402 - see above
 from services.api.http.logs import formatter  # noqa: E402 - see above
+from services.api.http.seats import Tally  # noqa: E402 - see above
 from services.api.settings import get_api_settings  # noqa: E402 - see above
 
 _settings, _api = get_settings(), get_api_settings()
@@ -33,7 +35,7 @@ bind = f"{os.environ.get('HOST', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"
 proc_name = "services.api"
 workers = _api.processes
 worker_class = "gthread"
-threads = _api.threads + _api.waits_per_process
+threads = _api.threads + _api.max_waits
 # Connections a process holds open: those being answered, and idle ones that clients keep for their next request.
 worker_connections = threads + 1000
 backlog = 2048
@@ -74,6 +76,7 @@ class Worker(Protocol):
     pid: int
     alive: bool
     wsgi: Any
+    tally_cell: int
 
 
 def on_starting(_server: object) -> None:
@@ -84,13 +87,28 @@ def on_starting(_server: object) -> None:
         counters.unlink()
 
 
+#: In memory that the processes share.
+_tally = Tally()
+
+
+def pre_fork(_server: object, worker: Worker) -> None:
+    """Give the process a cell to count its seats in."""
+    worker.tally_cell = _tally.open()
+
+
 def post_worker_init(worker: Worker) -> None:
-    """Let the app see that its process is being stopped: /readyz says so, and those who wait are answered at once."""
-    worker.wsgi.extensions["backroom"].server = worker
+    """Let the app see that its process is being stopped, and count its seats together with the other processes.
+
+    When it is stopped, /readyz says so, those who wait are answered at once, and streams end.
+    """
+    backend = worker.wsgi.extensions["backroom"]
+    backend.server = worker
+    backend.seats.share(_tally, worker.tally_cell)
 
 
 def child_exit(_server: object, worker: Worker) -> None:
-    """Take the gauges of a process that ended out of the sums; its counters stay in."""
+    """Take the seats and the gauges of a process that ended out of the sums; its counters stay in."""
+    _tally.close(worker.tally_cell)
     multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]  # the library leaves it untyped
 
 

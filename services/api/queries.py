@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, BeforeValidator, Field
 from backroom.model.states import State
 from services.api.http.validation import Query
 
-__all__ = ["JobsQuery", "LogsQuery", "Time", "WholeNumber"]
+__all__ = ["JobsQuery", "LogsQuery", "Text", "Time", "WholeNumber"]
 
 _DIGITS: Final = re.compile(r"\d{1,15}\Z", re.ASCII)
 _DATE_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d", re.ASCII)

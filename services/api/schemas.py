@@ -97,6 +97,7 @@ class Links(View):
     self: str
     result: str
     logs: str
+    events: str
 
 
 class JobView(View):

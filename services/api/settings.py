@@ -18,7 +18,13 @@ class ApiSettings(BaseSettings):
         32, ge=1, le=1000, description="Threads a process has for requests, beside those for callers that wait."
     )
     max_waits: int = Field(
-        500, ge=0, le=10_000, description="Callers that may wait at once (Prefer: wait), over all processes; more: 503."
+        500,
+        ge=0,
+        le=10_000,
+        description="Callers that may wait (Prefer: wait) or listen to events at once, over all processes; more: 503.",
+    )
+    heartbeat_seconds: float = Field(
+        15.0, ge=0.1, le=3600, description="A stream of events says something at least this often, in seconds."
     )
     shutdown_seconds: int = Field(
         20, ge=1, le=3600, description="After SIGTERM, requests in progress have this long to be answered, in seconds."
@@ -29,11 +35,6 @@ class ApiSettings(BaseSettings):
         le=31_536_000,
         description="The answer to a request with an Idempotency-Key is kept this long, in seconds.",
     )
-
-    @property
-    def waits_per_process(self) -> int:
-        """A process's share of the callers that may wait, rounded up."""
-        return -(-self.max_waits // self.processes)
 
 
 @cache

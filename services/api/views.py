@@ -20,7 +20,7 @@ RETRY_SECONDS: Final = 1
 def job_links(job_id: str) -> dict[str, str]:
     """Where more about a job is."""
     self = f"/v1/jobs/{job_id}"
-    return {"self": self, "result": f"{self}/result", "logs": f"{self}/logs"}
+    return {"self": self, "result": f"{self}/result", "logs": f"{self}/logs", "events": f"{self}/events"}
 
 
 def job_view(job: Job) -> dict[str, Any]:

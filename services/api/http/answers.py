@@ -1,20 +1,29 @@
 """Answers: a status, headers, and a body that becomes JSON."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import orjson
 from flask import Response
 
-__all__ = ["JSON", "Answer", "RawJson", "to_json"]
+__all__ = ["JSON", "Answer", "RawJson", "Stream", "to_json"]
 
 JSON: Final = "application/json"
 
 
 class RawJson(bytes):
     """JSON text in UTF-8 that is sent as it is, such as the stored result of a job."""
+
+
+class Stream(Iterator[bytes]):
+    """A body that is made while it is sent; closed once, by whoever sends it."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back what it holds."""
 
 
 def to_json(value: object, *, sort: bool = False) -> bytes:
@@ -31,7 +40,7 @@ def to_json(value: object, *, sort: bool = False) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an operation answers. The body is a JSON value, `RawJson`, text or bytes of another type, or None."""
+    """What an operation answers: the body is a JSON value, `RawJson`, text or bytes of another type, `Stream`, None."""
 
     status: int
     body: object = None
@@ -47,10 +56,19 @@ class Answer:
             return self.body.encode() if isinstance(self.body, str) else self.body
         return to_json(self.body)
 
+    def head(self) -> "Answer":
+        """The same for a request that wants no body: a stream is closed before it begins."""
+        if not isinstance(self.body, Stream):
+            return self
+        self.body.close()
+        return replace(self, body=b"")
+
     def response(self) -> Response:
         """The answer as Flask sends it. Nothing is cached unless the operation says so."""
-        body = self.payload()
         headers = {"Cache-Control": "no-store", **self.headers}
+        if isinstance(self.body, Stream):
+            return Response(self.body, status=self.status, headers=headers, content_type=self.content_type)
+        body = self.payload()
         if body is None:
             response = Response(status=self.status, headers=headers)
             response.headers.pop("Content-Type", None)

@@ -212,7 +212,8 @@ def mount(app: Flask, backend: Backend, operation: Operation) -> None:
     """Let Flask route to an operation."""
 
     def view(**path: str) -> Any:
-        return operation.answer(backend, g.principal, path).response()
+        answer = operation.answer(backend, g.principal, path)
+        return (answer.head() if request.method == "HEAD" else answer).response()
 
     app.add_url_rule(
         operation.rule,

@@ -128,7 +128,10 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         ),
         ProblemType("draining", 503, "Draining", "This process is being stopped. Try again: another one takes over."),
         ProblemType(
-            "too-many-waits", 503, "Too many waits", "As many callers wait as are allowed at once; ask without waiting."
+            "too-many-waits",
+            503,
+            "Too many waits",
+            "As many callers wait or listen to events as are allowed at once; ask without waiting, or later.",
         ),
     )
 }

@@ -10,6 +10,7 @@ from requests import Response
 
 from backroom.local.server import EmbeddedServer
 from backroom.store import Store, connect
+from tests.integration.api.listening import Listener
 from tests.integration.api.service import DOCUMENT, TYPES, Api, pointers, problem
 
 KEYS = [
@@ -33,6 +34,7 @@ GRANTS = {
     "boss": {"submit", "read-job", "read", "operate", "admin"},
 }
 JOB = {"name": "anything", "data": 1}
+HEAVY = {"name": "heavy-task", "data": {"userId": "u", "payload": {}}, "queue": "misc"}
 
 
 @pytest.fixture(scope="module")
@@ -60,18 +62,18 @@ def operations() -> list[tuple[str, str, str]]:
 
 @pytest.mark.parametrize(("method", "path", "needs"), operations())
 def test_every_operation_asks_for_a_key_and_for_the_right_role(api: Api, method: str, path: str, needs: str) -> None:
-    bare = api.call(method, path)
+    bare = api.call(method, path, stream=True)
     if needs == "public":
         assert bare.status_code == 200
         return
     problem(bare, 401, "unauthorized")
     assert bare.headers["WWW-Authenticate"].startswith("Bearer")
     for name, grants in GRANTS.items():
-        response = api.call(method, path, headers=HEADERS[name])
-        if needs in grants:
-            assert response.status_code not in {401, 403}, (name, response.text)
-        else:
-            problem(response, 403, "forbidden")
+        with api.call(method, path, headers=HEADERS[name], stream=True) as response:
+            if needs not in grants:
+                problem(response, 403, "forbidden")
+            elif response.status_code in {401, 403}:
+                raise AssertionError(name, response.text)
 
 
 @pytest.mark.parametrize(
@@ -138,6 +140,19 @@ def test_a_key_of_some_queues_and_types_sees_and_touches_no_other_schedules(api:
         problem(api.post(f"/v1/schedules/foreign/{verb}", headers=narrow), 404, "not-found")
     problem(api.call("DELETE", "/v1/schedules/foreign", headers=narrow), 404, "not-found")
     assert [one["key"] for one in api.get("/v1/schedules", headers=narrow).json()["schedules"]] == ["own"]
+
+
+def test_a_key_of_some_queues_and_types_hears_of_no_others(api: Api) -> None:
+    narrow, ops = HEADERS["narrow"], HEADERS["ops"]
+    problem(api.get("/v1/events?queue=other", headers=narrow), 403, "forbidden")
+    with Listener(api, "/v1/events?type=added", **narrow) as listener:
+        foreign = api.post("/v1/jobs", {**JOB, "queue": "other"}, headers=ops).json()["id"]
+        api.post("/v1/jobs", HEAVY, headers=ops)
+        own = api.post("/v1/jobs", JOB, headers=narrow).json()["id"]
+        listener.until(lambda each: each.told)
+    assert [told.data["jobId"] for told in listener.told] == [own]
+    for after in ({}, {"Last-Event-ID": "0-0"}):
+        problem(api.get(f"/v1/jobs/{foreign}/events", headers={**narrow, **after}), 404, "not-found")
 
 
 def test_a_key_is_named_in_the_log_and_never_written(api: Api) -> None:

@@ -79,6 +79,7 @@ def test_a_completed_job_shows_its_result_and_its_tries(api: Api, board: Board) 
         "self": f"/v1/jobs/{job_id}",
         "result": f"/v1/jobs/{job_id}/result",
         "logs": f"/v1/jobs/{job_id}/logs",
+        "events": f"/v1/jobs/{job_id}/events",
     }
 
 
