@@ -9,11 +9,15 @@ import logging
 import os
 import socket
 import time
+import traceback
 from queue import Empty
 from typing import Any
 
+from celery import current_app
+from celery.exceptions import ImproperlyConfigured
 from celery.signals import worker_init
 from kombu.transport import virtual
+from kombu.utils.compat import detect_environment
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -87,6 +91,10 @@ class Transport(virtual.Transport):
 
     def establish_connection(self) -> "Transport":
         """Make sure that the server is there."""
+        if detect_environment() != "default" and current_app.loader.worker_initialized:
+            # Celery loads a transport only now in a worker of greenlets: `_install` was not asked.
+            logger.critical("Backroom runs jobs in the pools prefork, threads and solo: choose one with --pool")
+            raise SystemExit(1)
         self.store.ping()
         return super().establish_connection()  # type: ignore[no-any-return]  # kombu is untyped
 
@@ -208,8 +216,15 @@ class Transport(virtual.Transport):
 
 @worker_init.connect
 def _install(sender: Any = None, **_: Any) -> None:
-    """A worker whose broker this is becomes a Backroom worker."""
-    from backroom.engine.worker import install  # noqa: PLC0415 - only workers need it
+    """A worker whose broker this is becomes a Backroom worker, or ends: Celery would swallow an exception and go on."""
+    if not isinstance(sender._conninfo.transport, Transport):  # noqa: SLF001 - how Celery itself asks
+        return
+    try:
+        from backroom.engine.worker import install  # noqa: PLC0415 - only workers need it
 
-    if isinstance(sender._conninfo.transport, Transport):  # noqa: SLF001 - how Celery itself asks
         install(sender)
+    except ImproperlyConfigured as error:
+        raise SystemExit(f"The worker cannot start: {error}") from error
+    except Exception as error:
+        traceback.print_exc()
+        raise SystemExit("The worker cannot start") from error

@@ -16,7 +16,7 @@ def make_app(url: str, **settings: Any) -> Celery:
     """The application with the job store at ``url``; its tasks are in `tests.celery.tasks`."""
     app = Celery("plain", broker=url, backend=url, include=["tests.celery.tasks"], set_as_current=False)
     app.conf.update(
-        accept_content=["json", "pickle", "yaml"],
+        accept_content=["json", "pickle"],
         task_queues=[
             Queue("celery"),
             Queue("pictures", Exchange("media", type="topic"), routing_key="media.picture.#"),
@@ -26,6 +26,7 @@ def make_app(url: str, **settings: Any) -> Celery:
         broker_connection_retry_on_startup=True,
         result_extended=True,
         task_publish_retry_policy={"max_retries": 1, "interval_start": 0.1},
+        result_serializer=os.environ.get("CELERY_TEST_RESULTS", "json"),
         worker_direct="CELERY_TEST_DIRECT" in os.environ,
     )
     app.conf.update(settings)

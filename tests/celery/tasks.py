@@ -264,3 +264,14 @@ def move(self: Task, queue: str) -> str:
     if self.request.delivery_info["routing_key"] != queue:
         self.retry(queue=queue, countdown=0)
     return str(self.request.delivery_info["routing_key"])
+
+
+@shared_task(name="launch")
+def launch() -> Any:
+    """Returns the result of another task, to be waited for by the caller."""
+    return add.delay(1, 1)
+
+
+@shared_task(name="size")
+def size(value: str) -> int:
+    return len(value)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from celery.concurrency.base import BasePool
+
 from tests.celery.diary import PATIENCE
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from backroom.store import Store
 
-__all__ = ["ROOT", "Site", "Worker", "celery_environment"]
+__all__ = ["ROOT", "OwnPool", "Site", "Worker", "celery_environment"]
 
 ROOT = Path(__file__).parents[2]
 #: How long a worker may take to start or to end, in seconds.
@@ -32,6 +34,10 @@ def celery_environment(**more: str) -> dict[str, str]:
     """The environment of a program that knows nothing of this test run but what it is told."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("BACKROOM_")}
     return {**ours, "C_FORCE_ROOT": "1", **more}
+
+
+class OwnPool(BasePool):
+    """A pool of somebody's own, which Celery would take."""
 
 
 class Worker:
