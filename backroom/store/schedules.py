@@ -209,12 +209,14 @@ class Schedules(Part):
     def _fire(
         self, key: str, now: int, definition: str | None, revision: str | None, due: str | None, anchor: str | None
     ) -> int:
-        if definition is None or not due:
-            return 0  # removed or changed meanwhile
-        plan = _spec(definition).plan(int(due), now, int(anchor or 0))
-        fires = [{"slot": slot, "id": new_id()} for slot in plan.fire]
-        made = self._run("fire", key, revision, pack(fires), "" if plan.next is None else plan.next)
-        return max(0, int(made))
+        made = -1
+        if definition is not None and due:
+            plan = _spec(definition).plan(int(due), now, int(anchor or 0))
+            fires = [{"slot": slot, "id": new_id()} for slot in plan.fire]
+            made = int(self._run("fire", key, revision, pack(fires), "" if plan.next is None else plan.next))
+        if made < 0:
+            self._run("align_schedule", key)
+        return max(0, made)
 
     def _set_paused(self, key: str, *, paused: bool) -> None:
         while True:

@@ -533,6 +533,26 @@ def test_one_that_cannot_be_read_stops_no_other(store: Store, caplog: pytest.Log
     assert [view.key for view in store.schedules.list()] == ["good"]
 
 
+def test_one_whose_record_was_deleted_by_hand_is_due_no_more(store: Store) -> None:
+    for key in ("deleted", "good"):
+        store.schedules.put(key, spec())
+    store.redis.delete(key_of(store, "deleted"))
+
+    assert store.schedules.fire_due()[0] == 1
+
+    made, due = store.schedules.fire_due()
+    assert (made, due is not None and due > 0) == (0, True)
+    assert [view.key for view in store.schedules.list()] == ["good"]
+
+
+def test_one_that_was_paused_by_hand_is_due_no_more(store: Store) -> None:
+    store.schedules.put("a", spec())
+    store.redis.hset(key_of(store, "a"), "paused", "1")
+
+    assert store.schedules.fire_due() == (0, 0)
+    assert store.schedules.fire_due() == (0, None)
+
+
 def test_the_slot_of_one_that_could_not_be_read_for_a_while_is_not_lost(store: Store) -> None:
     store.schedules.put("a", spec())
     definition = store.redis.hget(key_of(store, "a"), "definition") or ""
