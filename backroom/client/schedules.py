@@ -1,5 +1,6 @@
 """Schedules: jobs that are made again and again."""
 
+import uuid
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final, Literal, TypedDict, Unpack
@@ -94,4 +95,5 @@ class Schedules:
 
     def run(self, key: str) -> Job:
         """Make its job now, outside its slots. Raises `NotFound`."""
-        return self._channel.call("POST", path_to("v1", "schedules", key, "run")).read(Job.from_json)
+        headers = {"Idempotency-Key": str(uuid.uuid4())}
+        return self._channel.call("POST", path_to("v1", "schedules", key, "run"), headers=headers).read(Job.from_json)

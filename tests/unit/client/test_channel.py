@@ -33,12 +33,13 @@ READS = [
     pytest.param(lambda room: room.job("j1"), id="a read"),
     pytest.param(lambda room: room.submit("heavy-task"), id="a submission"),
     pytest.param(lambda room: room.enqueue("u1"), id="the quick door"),
+    pytest.param(lambda room: room.schedules.run("nightly"), id="a schedule run by hand"),
+    pytest.param(lambda room: room.update("j1", priority=1), id="an update of the job as it is"),
 ]
 ACTIONS = [
     pytest.param(lambda room: room.cancel("j1"), id="cancel"),
     pytest.param(lambda room: room.retry("j1"), id="retry"),
     pytest.param(lambda room: room.promote("j1"), id="promote"),
-    pytest.param(lambda room: room.schedules.run("nightly"), id="run a schedule"),
     pytest.param(lambda room: room.update("j1", priority=1, etag='"1"'), id="update"),
 ]
 PASSING = [
