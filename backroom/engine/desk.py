@@ -43,6 +43,8 @@ SETTLED_BYTES = 4 * 1024 * 1024
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
 #: A lease is renewed this many times before it would end.
 RENEWALS_PER_LEASE = 3
+#: How long a worker that stops tries to find out what a claim without an answer has claimed, in seconds.
+CLAIM_PATIENCE = 5.0
 #: The most jobs claimed beyond free slots.
 MOST_AHEAD_FACTOR = 2
 #: How long the pulse listens for cancellations before it looks at the clock again, in seconds.
@@ -102,7 +104,9 @@ class Desk:
         self._claiming = True
         self._next_due_at: float | None = None
         self._away = False
-        self._last_turn_at: float | None = None  # set once the worker stops: when the desk gives up
+        #: Set once the worker stops: when the desk gives up settling, and finding out what it has claimed.
+        self._last_turn_at: float | None = None
+        self._last_claim_at = 0.0
         #: Set when the worker is done.
         self.ended = threading.Event()
         #: Called when tasks have ended of which others are to be told.
@@ -134,7 +138,8 @@ class Desk:
     def finish(self, timeout: float) -> None:
         """Settle what is left, for ``timeout`` seconds at most, say goodbye, and end."""
         self._claiming = False
-        self._last_turn_at = time.monotonic() + timeout
+        now = time.monotonic()
+        self._last_claim_at, self._last_turn_at = now + min(timeout, CLAIM_PATIENCE), now + timeout
         self._signal.set()
         if self._thread.is_alive():
             self._thread.join(timeout + 2 * self.settings.redis_timeout_seconds)
@@ -216,8 +221,10 @@ class Desk:
         if self._last_turn_at is None:
             return False
         with self._lock:
-            done = self._call is None and not self._outcomes and self._open <= 0
-        return done or time.monotonic() > self._last_turn_at
+            left = self._open > 0 or self._outcomes or (self._call is not None and self._call.batch)
+        if left:
+            return time.monotonic() > self._last_turn_at
+        return self._call is None or time.monotonic() > self._last_claim_at
 
     def _turn(self) -> None:
         if self._call is None:

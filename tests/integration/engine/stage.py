@@ -138,6 +138,7 @@ class Stage:
         self._environment = {f"BACKROOM_{name.upper()}": str(value) for name, value in given.items()}
         self._stack = ExitStack()
         self._seen, self._events = "0-0", list["Event"]()
+        self._read_to, self._lines = 0, list[list[str]]()
         self._names = 0
         #: The processes started here, in this order.
         self.processes: list[Process] = []
@@ -205,6 +206,17 @@ class Stage:
         view = eventually(look)
         assert view is not None
         return view
+
+    def wait_until_idle(self, process: Process) -> None:
+        """Until the worker says, from now on, that it runs nothing."""
+        seconds, micros = self.store.redis.time()
+        now = seconds * 1000 + micros // 1000
+
+        def idle() -> bool:
+            view = self.wait_for_worker(process)
+            return view.heartbeat_at > now and view.busy == 0
+
+        eventually(idle)
 
     def scheduler(self, name: str = "scheduler") -> Process:
         """Start a scheduler and wait for its first round."""
@@ -303,8 +315,13 @@ class Stage:
     def lines(self) -> list[list[str]]:
         """The lines of the diary: time, word, job, attempt, pid."""
         diary = self.folder / "diary"
-        whole = diary.read_text().rpartition("\n")[0] if diary.exists() else ""
-        return [line.split() for line in whole.splitlines()]
+        if diary.exists():
+            with diary.open() as file:
+                file.seek(self._read_to)
+                whole, newline, _ = file.read().rpartition("\n")  # the last line may not be all there yet
+            self._read_to += len(whole + newline)
+            self._lines += [line.split() for line in whole.splitlines()]
+        return self._lines
 
     def noted(self, job_id: str, word: str = "try") -> list[float]:
         """When the job noted this word, in seconds since 1970."""
