@@ -153,7 +153,8 @@ class Channel(virtual.Channel):
         """The type of an exchange; of one that this client has not declared, what its consumers have said of it."""
         if exchange not in self.state.exchanges:
             with store_errors():
-                default = self.transport.redis.hget(self.transport.key("exchanges", "types"), exchange) or default
+                said = self.transport.redis.hget(self.transport.key("exchanges", "types"), exchange)
+            default = str(said) if said else default
         return super().typeof(exchange, default)
 
     def get_table(self, exchange: str) -> list[tuple[str, ...]]:

@@ -42,7 +42,7 @@ def retry(request: Any, reason: Any, **_: Any) -> None:
 
 
 @signals.task_revoked.connect
-def revoked(request: Any, terminated: bool, expired: bool, **_: Any) -> None:
+def revoked(request: Any, *, terminated: bool, expired: bool, **_: Any) -> None:
     note(request.id, "revoked", terminated, expired)
 
 

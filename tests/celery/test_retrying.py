@@ -116,9 +116,7 @@ def test_a_task_that_has_told_its_failure_itself_may_end_in_ignore() -> None:
     assert result.state == "FAILURE"
 
 
-@pytest.mark.parametrize(
-    ("how", "expected"), [("task", 3), ("chain", 12), ("group", [3, 8]), ("chord", 11)], ids=lambda value: str(value)
-)
+@pytest.mark.parametrize(("how", "expected"), [("task", 3), ("chain", 12), ("group", [3, 8]), ("chord", 11)], ids=str)
 def test_a_task_replaces_itself(how: str, expected: object) -> None:
     assert tasks.replaced.delay(how).get(timeout=PATIENCE) == expected
     assert (tasks.replaced.si(how) | tasks.same.s()).delay().get(timeout=PATIENCE) == expected

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 from celery import signals
@@ -167,7 +167,7 @@ class Listener:
         self._connection = site.app.connection_for_read()
         self._receiver = site.app.events.Receiver(self._connection, handlers={"*": self.events.append})
 
-    def __enter__(self) -> Listener:
+    def __enter__(self) -> Self:
         self._capture = self._receiver.itercapture(limit=None, timeout=PATIENCE, wakeup=False)
         next(self._capture)  # a heartbeat: it is listening
         return self

@@ -33,7 +33,7 @@ def stage(server: EmbeddedServer, pool: str, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="session")
 def pair(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """A stage with two workers of five slots, one of each pool; each test uses queues of its own, or leaves none busy."""
+    """A stage with two workers of five slots, one of each pool; tests have queues of their own, or leave none busy."""
     with Stage(server.url, f"engine-{uuid4().hex[:8]}", tmp_path_factory.mktemp("pair")) as stage:
         stage.workers(*POOLS, concurrency=5)
         yield stage

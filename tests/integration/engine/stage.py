@@ -260,7 +260,7 @@ class Stage:
 
     @contextmanager
     def _as_a_client(self) -> Iterator[None]:
-        """Celery's side of the library reads its settings from the environment, and kombu keeps what it has made of them."""
+        """Celery's side of the library reads settings from the environment, and kombu keeps what it made of them."""
         with patch.dict(os.environ, self._environment):
             get_settings.cache_clear()
             yield

@@ -121,7 +121,7 @@ def test_an_idle_child_that_is_killed_is_replaced(patient: Stage) -> None:
 
 
 def test_a_poison_job_ends_and_does_no_harm_to_those_it_travels_with(patient: Stage) -> None:
-    """Very short jobs travel several in a message: what was done before the poison stays done, what comes after is done."""
+    """Very short jobs travel several in a message: what was done before the poison stays done, the rest is done."""
     short = patient.submit_many("echo", [{} for _ in range(600)])
     all_completed(patient, short)  # now the worker knows that jobs are short
 
