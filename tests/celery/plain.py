@@ -29,6 +29,9 @@ def make_app(url: str, **settings: Any) -> Celery:
         result_serializer=os.environ.get("CELERY_TEST_RESULTS", "json"),
         worker_direct="CELERY_TEST_DIRECT" in os.environ,
     )
+    if interval := os.environ.get("CELERY_TEST_BEAT"):
+        app.conf.beat_schedule = {"often": {"task": "add", "schedule": float(interval), "args": (1, 1)}}
+        app.conf.beat_max_loop_interval = 0.2
     app.conf.update(settings)
     return app
 

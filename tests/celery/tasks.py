@@ -275,3 +275,14 @@ def launch() -> Any:
 @shared_task(name="size")
 def size(value: str) -> int:
     return len(value)
+
+
+@shared_task(name="retry_when_told", bind=True)
+def retry_when_told(self: Task, page: str) -> int:
+    """Retries once, at a moment that the test chooses."""
+    if self.request.retries == 0:
+        note(self.request.id, "running")
+        wait_for_page(page)
+        note(self.request.id, "retrying")
+        self.retry(countdown=0)
+    return int(self.request.retries)

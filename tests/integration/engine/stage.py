@@ -336,7 +336,10 @@ class Stage:
             if word == "begin":
                 runs.append(Run(about, int(attempt), int(pid), float(at), None))
             elif word == "end":
-                which = max(place for place, run in enumerate(runs) if (run.job_id, run.pid) == (about, int(pid)))
+                begun = [place for place, run in enumerate(runs) if (run.job_id, run.pid) == (about, int(pid))]
+                if not begun:  # a job that notes nothing but its end
+                    continue
+                which = begun[-1]
                 run = runs[which]
                 runs[which] = Run(run.job_id, run.attempt, run.pid, run.begin, float(at))
         return runs

@@ -38,9 +38,7 @@ def feed(store: Store) -> Iterator[Feed]:
 
 
 def listen(store: Store, feed: Feed, topic: Topic = ADDED, after: str | None = None) -> EventStream:
-    stream = EventStream.of_topic(
-        store, feed, topic, after, heartbeat_seconds=10, on_close=lambda: None, is_gone=lambda: False
-    )
+    stream = EventStream.of_topic(store, feed, topic, after, heartbeat_seconds=10, on_close=lambda: None)
     assert next(stream).startswith(b"retry: ")
     return stream
 

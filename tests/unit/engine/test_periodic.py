@@ -32,7 +32,7 @@ def app() -> Celery:
     """An application with a plain task and a job."""
     app = Celery("shop", set_as_current=False)
     app.conf.timezone = "Europe/Berlin"
-    app.task(add, name="add")
+    app.task(add, name="periodic-add")
     return app
 
 
@@ -52,7 +52,7 @@ def converted(app: Celery, **fields: Any) -> ScheduleSpec:
 
 
 def an_entry(app: Celery, name: str = "entry", **fields: Any) -> ScheduleEntry:
-    return ScheduleEntry(**{"name": name, "task": "add", "schedule": 60.0, "app": app} | fields)
+    return ScheduleEntry(**{"name": name, "task": "periodic-add", "schedule": 60.0, "app": app} | fields)
 
 
 def refusal(app: Celery, **fields: Any) -> str:
@@ -133,7 +133,7 @@ def test_options_are_kept_in_our_words(app: Celery) -> None:
 
 
 def test_routes_of_the_application_are_followed(app: Celery) -> None:
-    app.conf.task_routes = {"add": "sums"}
+    app.conf.task_routes = {"periodic-add": "sums"}
     assert converted(app).job.queue == "sums"
     assert converted(app, task="unknown").job.queue == "celery"
 
