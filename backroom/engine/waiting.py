@@ -3,6 +3,7 @@
 import logging
 import socket
 import time
+from contextlib import suppress
 from typing import Any
 
 from celery import states
@@ -32,6 +33,7 @@ class ResultConsumer(BaseResultConsumer):
         self._after: str | None = None
         self._wanted: set[str] = set()
         self._look_at = 0.0
+        self._away = False
 
     def on_after_fork(self) -> None:
         """A child follows the stream on its own."""
@@ -43,10 +45,15 @@ class ResultConsumer(BaseResultConsumer):
 
     def on_wait_for_pending(self, result: Any, **_: Any) -> None:
         """Before it waits: from now on, and what is ready already."""
-        self._after = self.backend.store.events.last_id()
-        for meta in result._iter_meta():  # noqa: SLF001 - what Celery's own consumers do
-            if meta is not None and meta["status"] in states.READY_STATES:
-                self.on_state_change(meta, None)
+        try:
+            self._after, self._look_at = None, 0.0
+            with suppress(StoreUnavailable):  # `drain_events` waits for the store
+                self._after = self.backend.store.events.last_id()
+                for meta in result._iter_meta():  # noqa: SLF001 - what Celery's own consumers do
+                    if meta is not None and meta["status"] in states.READY_STATES:
+                        self.on_state_change(meta, None)
+        except StoreUnavailable:
+            self._look_at = 0.0  # waiting goes on, and looks as soon as it can
 
     def on_state_change(self, meta: dict[str, Any], message: Any) -> None:
         """Tell those who wait for the task; one that has ended is not wanted any more."""
@@ -74,17 +81,21 @@ class ResultConsumer(BaseResultConsumer):
         try:
             heard = self._hear(LOOK_SECONDS if timeout is None else min(LOOK_SECONDS, timeout))
         except StoreUnavailable as error:
-            logger.warning("the job store is away, still waiting for results: %s", error)
-            self._look_at = 0.0
+            if not self._away:
+                logger.warning("the job store is away, still waiting for results: %s", error)
+            self._away, self._look_at = True, 0.0
             time.sleep(PAUSE_SECONDS)
             return
+        self._away = False
         if not heard and timeout is not None:
             raise socket.timeout  # noqa: UP041 - the name that Celery documents
 
     def _hear(self, seconds: float) -> bool:
         """Whether anything happened at all."""
         events = self.backend.store.events
-        found = events.read(self._after or events.last_id(), block_ms=max(1, int(seconds * 1000)), count=MOST_EVENTS)
+        if self._after is None:
+            self._after = events.last_id()
+        found = events.read(self._after, block_ms=max(1, int(seconds * 1000)), count=MOST_EVENTS)
         changed = {
             event.job_id
             for event in found

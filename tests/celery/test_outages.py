@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -65,60 +66,62 @@ def test_publishing_to_a_frozen_store_fails_and_does_not_hang(fragile: Site, ser
 
 
 def test_publishing_is_tried_again_until_the_store_is_back(fragile: Site, server: EmbeddedServer) -> None:
-    tasks.add.delay(1, 1)
+    add = fragile.app.tasks["add"]
     server.kill()
-    back = threading.Timer(0.5, server.start)
-    back.start()
+    refused = threading.Event()
+    patient = {"max_retries": 300, "interval_start": 0.1, "interval_step": 0, "interval_max": 0.1}
 
-    patient = {"max_retries": 100, "interval_start": 0.1, "interval_step": 0, "interval_max": 0.1}
-    result = tasks.add.apply_async((1, 1), retry_policy=patient)
+    with ThreadPoolExecutor() as others:
+        policy = {**patient, "errback": lambda *_: refused.set()}
+        published = others.submit(add.apply_async, (1, 1), retry_policy=policy)
+        assert refused.wait(PATIENCE)
+        server.start()
+        result = published.result(PATIENCE)
 
-    back.join()
     assert fragile.store.inspection.get(result.id).state == "waiting"
 
 
 def test_no_task_is_lost_that_was_published(fragile: Site, server: EmbeddedServer) -> None:
+    add = fragile.app.tasks["add"]
     published: list[str] = []
     stop = threading.Event()
 
     def publish() -> None:
         while not stop.is_set():
             try:
-                published.append(tasks.add.apply_async((1, 1), retry=False).id)
+                published.append(add.apply_async((1, 1), retry=False).id)
             except OperationalError:
                 stop.wait(0.01)
 
-    publisher = threading.Thread(target=publish)
-    publisher.start()
-    for _ in range(3):
-        known = len(published)
-        while len(published) < known + 20:
-            assert publisher.is_alive()
-            stop.wait(0.01)
-        server.kill()
-        server.start()
-    stop.set()
-    publisher.join()
+    with ThreadPoolExecutor() as others:
+        publisher = others.submit(publish)
+        for _ in range(3):
+            known = len(published)
+            while len(published) < known + 20:
+                assert publisher.running()
+                stop.wait(0.01)
+            server.kill()
+            server.start()
+        stop.set()
+        publisher.result(PATIENCE)
 
+    assert len(published) >= 60
     assert None not in fragile.store.inspection.states(published)
 
 
 def test_waiting_for_a_result_outlives_an_outage(fragile: Site, server: EmbeddedServer, diary: Diary) -> None:
-    with fragile.another_worker("--pool", "threads", "--without-mingle"):
+    with fragile.another_worker("--pool", "threads", "--without-mingle"), ThreadPoolExecutor() as others:
         result = tasks.wait.delay("outage")
         diary.next(result.id)
+        waiting = others.submit(result.get, timeout=PATIENCE)
 
-        def interrupt() -> None:
-            server.kill()
-            server.start()
-            diary.note("outage", "still there")
+        server.kill()
+        server.start()
+        diary.note("outage", "still there")
 
-        outage = threading.Timer(0.2, interrupt)
-        outage.start()
-
-        assert result.get(timeout=PATIENCE) == "still there"
-        outage.join()
-        assert fragile.app.control.ping(timeout=PATIENCE, limit=1)
+        assert waiting.result(PATIENCE) == "still there"
+        while not fragile.app.control.ping(timeout=1, limit=1):
+            pass  # the worker listens again within a second
 
 
 def test_a_retry_outlives_an_outage(fragile: Site, server: EmbeddedServer, diary: Diary) -> None:
