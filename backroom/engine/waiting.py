@@ -45,15 +45,12 @@ class ResultConsumer(BaseResultConsumer):
 
     def on_wait_for_pending(self, result: Any, **_: Any) -> None:
         """Before it waits: from now on, and what is ready already."""
-        try:
-            self._after, self._look_at = None, 0.0
-            with suppress(StoreUnavailable):  # `drain_events` waits for the store
-                self._after = self.backend.store.events.last_id()
-                for meta in result._iter_meta():  # noqa: SLF001 - what Celery's own consumers do
-                    if meta is not None and meta["status"] in states.READY_STATES:
-                        self.on_state_change(meta, None)
-        except StoreUnavailable:
-            self._look_at = 0.0  # waiting goes on, and looks as soon as it can
+        self._after, self._look_at = None, 0.0
+        with suppress(StoreUnavailable):  # `drain_events` waits for the store
+            self._after = self.backend.store.events.last_id()
+            for meta in result._iter_meta():  # noqa: SLF001 - what Celery's own consumers do
+                if meta is not None and meta["status"] in states.READY_STATES:
+                    self.on_state_change(meta, None)
 
     def on_state_change(self, meta: dict[str, Any], message: Any) -> None:
         """Tell those who wait for the task; one that has ended is not wanted any more."""
