@@ -51,11 +51,6 @@ def received(request: Any, **_: Any) -> None:
     note(request.id, "received", request.name, list(request.args))
 
 
-@signals.task_unknown.connect
-def unknown(name: str, id: str, **_: Any) -> None:  # noqa: A002 - the signal's name for it
-    note(id, "unknown", name)
-
-
 @signals.worker_init.connect
 def worker_init(**_: Any) -> None:
     note(PAGE, "worker_init")
