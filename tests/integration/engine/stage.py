@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from unittest.mock import patch
@@ -26,7 +26,8 @@ from backroom.store import Store, connect
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from backroom.model.job import Job
+    from backroom.model.job import Job, NewJob
+    from backroom.model.job_types import JobType
     from backroom.store import Event, WorkerView
 
 __all__ = ["ROOT", "Process", "Run", "Stage", "eventually"]
@@ -140,12 +141,14 @@ class Stage:
         self._seen, self._events = "0-0", list["Event"]()
         self._read_to, self._lines = 0, list[list[str]]()
         self._names = 0
+        self._types: dict[str, JobType] = {}
         #: The processes started here, in this order.
         self.processes: list[Process] = []
         self.connect(url)
 
     def connect(self, url: str) -> None:
         """Look at the store by way of this URL from now on."""
+        self.server_url = url
         redis = connect(url, timeout=10)
         self._stack.callback(redis.close)
         self.store = Store(redis, settings=self.settings)
@@ -278,16 +281,20 @@ class Stage:
 
     def submit_many(self, name: str, each: Sequence[dict[str, Any]], *, queue: str | None = None) -> list[str]:
         """Submit jobs of one type in one call. Returns their ids."""
-        job_type = eventually(lambda: self.store.job_types.get(name))
-        assert job_type is not None
-        defaults = parse_options(job_type.defaults)
-        jobs = []
-        for given in each:
-            options = parse_options({key: value for key, value in given.items() if key in _OPTIONS})
-            data = {key: value for key, value in given.items() if key not in _OPTIONS}
-            merged = options.merged(defaults)
-            jobs.append(new_job(name=name, data=data, queue=queue or job_type.queue, options=merged))
+        jobs = [self.a_job(name, queue=queue, **given) for given in each]
         return [submitted.id for submitted in self.store.submission.submit(jobs)]
+
+    def a_job(self, name: str, *, queue: str | None = None, **data_and_options: Any) -> NewJob:
+        """A job that is not submitted."""
+        if name not in self._types:
+            job_type = eventually(lambda: self.store.job_types.get(name))
+            assert job_type is not None
+            self._types[name] = job_type
+        job_type = self._types[name]
+        options = parse_options({key: value for key, value in data_and_options.items() if key in _OPTIONS})
+        data = {key: value for key, value in data_and_options.items() if key not in _OPTIONS}
+        merged = options.merged(parse_options(job_type.defaults))
+        return new_job(name=name, data=data, queue=queue or job_type.queue, options=merged)
 
     def job(self, job_id: str) -> Job:
         """The job as it is now, with its attempt log."""
@@ -330,18 +337,15 @@ class Stage:
     def runs(self, job_id: str | None = None) -> list[Run]:
         """The runs of a job, or of all jobs, in the order in which they began."""
         runs: list[Run] = []
+        open_runs: dict[tuple[str, str], int] = {}
         for at, word, about, attempt, pid in self.lines():
             if job_id not in {None, about}:
                 continue
             if word == "begin":
+                open_runs[about, pid] = len(runs)
                 runs.append(Run(about, int(attempt), int(pid), float(at), None))
-            elif word == "end":
-                begun = [place for place, run in enumerate(runs) if (run.job_id, run.pid) == (about, int(pid))]
-                if not begun:  # a job that notes nothing but its end
-                    continue
-                which = begun[-1]
-                run = runs[which]
-                runs[which] = Run(run.job_id, run.attempt, run.pid, run.begin, float(at))
+            elif word == "end" and (place := open_runs.pop((about, pid), None)) is not None:
+                runs[place] = replace(runs[place], end=float(at))
         return runs
 
     # Events.

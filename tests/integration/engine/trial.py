@@ -100,7 +100,10 @@ def wait(data: dict[str, Any]) -> str:
 
 @job("log")
 def say(data: dict[str, Any]) -> None:
-    """Say something in every way there is, then wait for a file."""
+    """Say something in every way there is, then wait for a file; ``after``: not before this file is there."""
+    note("begin")
+    while "after" in data and not (FOLDER / data["after"]).exists():
+        time.sleep(LOOK_SECONDS)
     log.info("logged %s", data["text"])
     log.debug("not for the log")
     task_log.info("through Celery's logger")

@@ -16,9 +16,14 @@ if TYPE_CHECKING:
 __all__ = ["all_completed", "each_ran_once"]
 
 
-def all_completed(stage: Stage, ids: Sequence[str], *, stalled: Iterable[str] = ()) -> None:
-    """Wait until every one of these jobs is completed, and no other than those in ``stalled`` has ever been lost."""
-    queues = {stage.job(job_id).queue for job_id in ids}
+def all_completed(stage: Stage, ids: Sequence[str], *, stalled: Iterable[str] = (), others: Iterable[str] = ()) -> None:
+    """Wait until every one of these jobs is completed, and no other than those in ``stalled`` has ever been lost.
+
+    ``others`` end in other ways.
+    """
+    for job_id in others:
+        stage.finished(job_id)
+    queues = {stage.store.inspection.get(job_id).queue for job_id in ids}
 
     def unfinished() -> int:
         return sum(
@@ -29,7 +34,7 @@ def all_completed(stage: Stage, ids: Sequence[str], *, stalled: Iterable[str] = 
         )
 
     eventually(unfinished, until=lambda number: number == 0)
-    jobs = {job_id: stage.job(job_id) for job_id in ids}
+    jobs = {job_id: stage.store.inspection.get(job_id) for job_id in ids}
     assert Counter(job.state for job in jobs.values()) == {State.COMPLETED: len(ids)}
     assert {job_id: job.stalled for job_id, job in jobs.items() if job.stalled} == dict.fromkeys(stalled, 1)
     assert {job.attempts_made for job in jobs.values()} == {1}

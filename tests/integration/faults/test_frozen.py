@@ -62,8 +62,9 @@ def test_a_job_that_was_lost_while_its_worker_was_frozen_is_stopped(stage: Stage
     assert stage.finished(job_id).worker == other.name
 
 
-def test_a_lone_worker_that_was_frozen_takes_its_job_up_again(stage: Stage, pool: str) -> None:
-    worker = stage.worker(pool=pool)
+def test_a_lone_worker_that_was_frozen_takes_its_job_up_again(stage: Stage) -> None:
+    """Two runs of one job meet in the threads of one process."""
+    worker = stage.worker(pool="threads")
     stage.scheduler()
     job_id = stage.submit("wait", how="talking", **{"for": "go"})
     stage.began(job_id)
@@ -78,14 +79,16 @@ def test_a_lone_worker_that_was_frozen_takes_its_job_up_again(stage: Stage, pool
 
 
 def test_a_job_much_longer_than_its_lease_runs_once_whatever_it_does(stage: Stage) -> None:
-    stage.worker(pool="prefork", concurrency=3)
+    stage.worker(pool="prefork", wait=False, queues=["children"])
+    stage.worker(pool="threads", wait=False, queues=["threads"])
     stage.scheduler()
     seconds = 5 * stage.settings.lease_seconds
 
     ids = [
-        stage.submit("nap", seconds=seconds),
-        stage.submit("spin", seconds=seconds),
-        stage.submit("spin", seconds=seconds, gil=True),
+        stage.submit("spin", seconds=seconds, gil=True, queue="children"),
+        stage.submit("nap", seconds=seconds, queue="children"),
+        stage.submit("spin", seconds=seconds, queue="threads"),
+        stage.submit("nap", seconds=seconds, queue="threads"),
     ]
 
     all_completed(stage, ids)
@@ -94,14 +97,3 @@ def test_a_job_much_longer_than_its_lease_runs_once_whatever_it_does(stage: Stag
         assert run.end is not None
         assert run.end - run.begin >= seconds
         assert stage.happened(job_id, "stalled") == []
-
-
-def test_a_long_job_in_a_thread_runs_once(stage: Stage) -> None:
-    stage.worker(pool="threads")
-    stage.scheduler()
-    seconds = 3 * stage.settings.lease_seconds
-
-    ids = [stage.submit("nap", seconds=seconds), stage.submit("spin", seconds=seconds)]
-
-    all_completed(stage, ids)
-    assert [len(stage.runs(job_id)) for job_id in ids] == [1, 1]

@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 
 from backroom.model.states import State
+from tests.integration.engine.conftest import POOLS
 from tests.integration.engine.stage import Stage, eventually
 from tests.integration.faults.counting import all_completed, each_ran_once
 
@@ -27,21 +28,23 @@ def patient(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) ->
         yield stage
 
 
-def test_the_jobs_of_a_killed_worker_are_run_again_by_another(stage: Stage, pool: str) -> None:
-    victim = stage.worker(pool=pool)
-    running = [stage.submit("wait", **{"for": "go"}) for _ in range(2)]
-    for job_id in running:
+def test_the_jobs_of_killed_workers_are_run_again_by_another(stage: Stage) -> None:
+    victims = stage.workers(*POOLS)
+    running = [stage.submit("wait", **{"for": "go"}) for _ in range(3)]
+    forbidden = stage.submit("wait", maxStalled=0, **{"for": "never"})
+    for job_id in [*running, forbidden]:
         stage.began(job_id)
     waiting = stage.submit_many("echo", [{} for _ in range(100)])
-    stage.worker(pool=pool)
+    stage.workers(*POOLS)
 
-    victim.kill()
+    for victim in victims:
+        victim.kill()
     for job_id in running:
         stage.began(job_id, times=2)
     stage.let("go")
 
-    all_completed(stage, [*running, *waiting], stalled=running)
-    each_ran_once(stage, [*running, *waiting], twice=running)
+    all_completed(stage, [*running, *waiting], stalled=running, others=[forbidden])
+    each_ran_once(stage, [*running, *waiting, forbidden], twice=running)
     for job_id in running:
         first, second = stage.runs(job_id)
         assert (first.end, first.attempt, second.attempt) == (None, 1, 1)
@@ -49,24 +52,14 @@ def test_the_jobs_of_a_killed_worker_are_run_again_by_another(stage: Stage, pool
         assert len(stage.happened(job_id, "stalled")) == 1
         assert len(stage.happened(job_id, "completed")) == 1
         assert [entry["outcome"] for entry in stage.job(job_id).attempt_log] == ["stalled", "completed"]
-
-
-def test_a_job_that_may_not_be_lost_fails_with_its_worker(stage: Stage, pool: str) -> None:
-    victim = stage.worker(pool=pool)
-    job_id = stage.submit("wait", maxStalled=0, **{"for": "never"})
-    stage.began(job_id)
-    stage.worker(pool=pool)
-
-    victim.kill()
-
-    job = stage.finished(job_id)
-    assert (job.state, job.stalled, len(stage.runs(job_id))) == (State.FAILED, 1, 1)
+    job = stage.job(forbidden)
+    assert (job.state, job.stalled) == (State.FAILED, 1)
     assert job.error is not None
     assert job.error["message"].startswith("job stalled more than 0 times: the lease of ")
 
 
-def test_a_load_survives_workers_that_are_killed_one_after_the_other(stage: Stage, pool: str) -> None:
-    *victims, _ = stage.workers(pool, pool, pool)
+def test_a_load_survives_workers_that_are_killed_one_after_the_other(stage: Stage) -> None:
+    *victims, _ = stage.workers(*POOLS, "threads")
     ids = stage.submit_many("nap", [{"seconds": 0.01} for _ in range(600)])
     for number, victim in enumerate(victims, 1):
         eventually(lambda: len(stage.runs()), until=lambda ran, most=100 * number: ran > most)
@@ -145,7 +138,7 @@ def test_a_poison_job_ends_and_does_no_harm_to_those_it_travels_with(patient: St
 
 
 def test_a_poison_job_that_kills_whole_workers_ends_too(stage: Stage) -> None:
-    workers = [stage.worker(pool="threads") for _ in range(2)]
+    workers = stage.workers("threads", "threads")
 
     job_id = stage.submit("die")
     codes = [worker.ended() for worker in workers]

@@ -1,4 +1,4 @@
-"""Workers that are told to stop: gently, at once, and when their jobs do not want to end."""
+"""Workers that are told to stop: gently, at once, and when their jobs do not want to end; one of each pool."""
 
 from __future__ import annotations
 
@@ -6,142 +6,144 @@ import signal
 from typing import TYPE_CHECKING
 
 from backroom.model.states import State
+from tests.integration.engine.conftest import POOLS
 from tests.integration.engine.stage import eventually
 from tests.integration.faults.counting import all_completed, each_ran_once
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from backroom.local.server import EmbeddedServer
-    from tests.integration.engine.stage import Stage
+    from tests.integration.engine.stage import Process, Stage
 
 
-def test_a_worker_told_to_stop_finishes_what_runs_and_gives_back_the_rest(stage: Stage, pool: str) -> None:
-    worker = stage.worker(pool=pool)
-    running = [stage.submit("wait", **{"for": "go"}) for _ in range(2)]
+def busy_workers(stage: Stage, how: str = "deaf", **settings: float) -> tuple[list[Process], list[str]]:
+    """A worker of each pool, and the jobs that fill all their slots until the file ``go`` is there."""
+    workers = stage.workers(*POOLS, **settings)
+    running = [stage.submit("wait", how=how, **{"for": "go"}) for _ in range(4)]
     for job_id in running:
         stage.began(job_id)
+    return workers, running
+
+
+def tell(stage: Stage, workers: Sequence[Process], number: signal.Signals = signal.SIGTERM) -> None:
+    """Send a signal to stop to workers, and wait until they heed it."""
+    for worker in workers:
+        worker.send(number)
+    for worker in workers:
+        eventually(lambda name=worker: stage.wait_for_worker(name).state == "stopping")
+
+
+def test_workers_told_to_stop_finish_what_runs_and_give_back_the_rest(stage: Stage) -> None:
+    workers, running = busy_workers(stage)
     waiting = stage.submit_many("echo", [{} for _ in range(50)])
 
-    worker.send(signal.SIGTERM)
-    eventually(lambda: stage.wait_for_worker(worker).state == "stopping")
+    for _ in range(2):  # a second signal changes nothing
+        tell(stage, workers)
     stage.let("go")
 
-    assert worker.ended(within=stage.settings.shutdown_grace_seconds) == 0
-    assert [stage.job(job_id).state for job_id in running] == [State.COMPLETED] * 2
+    assert [worker.ended(within=stage.settings.shutdown_grace_seconds) for worker in workers] == [0, 0]
+    assert {stage.job(job_id).state for job_id in running} == {State.COMPLETED}
     assert {stage.job(job_id).state for job_id in waiting} == {State.WAITING}
-    stage.worker(pool=pool, concurrency=1)
+    stage.worker(pool="threads", concurrency=1)
     all_completed(stage, [*running, *waiting])
     each_ran_once(stage, [*running, *waiting])
     assert [run.job_id for run in stage.runs() if run.job_id in waiting] == waiting
 
 
-def test_a_worker_told_to_stop_under_a_load_of_very_short_jobs_loses_and_doubles_none(stage: Stage, pool: str) -> None:
-    first, second = stage.workers(pool, pool)
+def test_workers_told_to_stop_under_a_load_of_very_short_jobs_lose_and_double_none(stage: Stage) -> None:
+    workers = stage.workers(*POOLS)
     ids = [id_ for _ in range(4) for id_ in stage.submit_many("echo", [{} for _ in range(1000)])]
     eventually(lambda: stage.store.queues.get("default").counts["completed"] > 1000)
 
-    first.send(signal.SIGTERM)
+    for worker in workers:
+        worker.send(signal.SIGTERM)
 
-    assert first.ended(within=stage.settings.shutdown_grace_seconds) == 0
+    assert [worker.ended(within=stage.settings.shutdown_grace_seconds) for worker in workers] == [0, 0]
+    assert stage.store.queues.get("default").counts["active"] == 0
+    stage.worker(pool="threads")
     all_completed(stage, ids)
     each_ran_once(stage, ids)
-    assert second.stop() == 0
 
 
-def test_a_second_signal_to_stop_changes_nothing(stage: Stage, pool: str) -> None:
-    worker = stage.worker(pool=pool)
-    job_id = stage.submit("wait", **{"for": "go"})
-    stage.began(job_id)
+def test_when_the_grace_time_is_over_running_jobs_go_back(stage: Stage) -> None:
+    workers, running = busy_workers(stage, "stubborn", shutdown_grace_seconds=1)
 
-    for _ in range(2):
+    for worker in workers:
         worker.send(signal.SIGTERM)
-        eventually(lambda: stage.wait_for_worker(worker).state == "stopping")
+
+    assert [worker.ended() for worker in workers] == [0, 0]
+    jobs = [stage.job(job_id) for job_id in running]
+    assert {(job.state, job.attempts_made, job.stalled) for job in jobs} == {(State.WAITING, 0, 0)}
     stage.let("go")
-
-    assert worker.ended() == 0
-    all_completed(stage, [job_id])
-
-
-def test_when_the_grace_time_is_over_running_jobs_go_back(stage: Stage, pool: str) -> None:
-    worker = stage.worker(pool=pool, shutdown_grace_seconds=1)
-    job_id = stage.submit("wait", how="stubborn", **{"for": "go"})
-    stage.began(job_id)
-
-    assert worker.stop() == 0
-
-    job = stage.job(job_id)
-    assert (job.state, job.attempts_made, job.stalled) == (State.WAITING, 0, 0)
-    stage.worker(pool=pool)
-    stage.began(job_id, times=2)
-    stage.let("go")
-    all_completed(stage, [job_id])
+    stage.worker(pool="threads")
+    all_completed(stage, running)
 
 
-def test_a_cold_shutdown_gives_running_jobs_back_at_once(stage: Stage, pool: str) -> None:
-    worker = stage.worker(pool=pool)
-    running = [stage.submit("wait", how="stubborn", **{"for": "go"}) for _ in range(2)]
-    for job_id in running:
-        stage.began(job_id)
+def test_a_cold_shutdown_gives_running_jobs_back_at_once(stage: Stage) -> None:
+    workers, running = busy_workers(stage, "stubborn")
     waiting = stage.submit_many("echo", [{} for _ in range(10)])
 
-    worker.send(signal.SIGQUIT)
+    for worker in workers:
+        worker.send(signal.SIGQUIT)
 
-    assert worker.ended() != 0
+    assert all(worker.ended() != 0 for worker in workers)
     jobs = [stage.job(job_id) for job_id in [*running, *waiting]]
     assert {(job.state, job.attempts_made, job.stalled) for job in jobs} == {(State.WAITING, 0, 0)}
-    stage.worker(pool=pool)
-    stage.let("go")
-    all_completed(stage, [*running, *waiting])
 
 
-def test_a_cold_shutdown_interrupts_a_gentle_one(stage: Stage, pool: str) -> None:
-    worker = stage.worker(pool=pool)
-    job_id = stage.submit("wait", how="stubborn", **{"for": "go"})
-    stage.began(job_id)
-    worker.send(signal.SIGTERM)
-    eventually(lambda: stage.wait_for_worker(worker).state == "stopping")
+def test_a_cold_shutdown_interrupts_a_gentle_one(stage: Stage) -> None:
+    workers, running = busy_workers(stage, "stubborn")
+    tell(stage, workers)
 
-    worker.send(signal.SIGQUIT)
+    for worker in workers:
+        worker.send(signal.SIGQUIT)
 
-    worker.ended(within=10)
-    assert (stage.job(job_id).state, stage.job(job_id).stalled) == (State.WAITING, 0)
+    for worker in workers:
+        worker.ended(within=10)
+    jobs = [stage.job(job_id) for job_id in running]
+    assert {(job.state, job.stalled) for job in jobs} == {(State.WAITING, 0)}
 
 
-def test_an_outcome_is_settled_when_the_store_comes_back_within_the_grace_time(
-    own_stage: Stage, own_server: EmbeddedServer, pool: str
+def test_outcomes_are_settled_when_the_store_comes_back_within_the_grace_time(
+    own_stage: Stage, own_server: EmbeddedServer
 ) -> None:
     stage = own_stage
-    worker = stage.worker(pool=pool)
-    job_id = stage.submit("wait", **{"for": "go"})
-    stage.began(job_id)
+    workers, running = busy_workers(stage)
 
     own_server.kill()
     stage.let("go")
-    eventually(lambda: stage.runs(job_id)[0].end)
-    worker.send(signal.SIGTERM)
+    eventually(lambda: all(run.end for run in stage.runs()))
+    for worker in workers:
+        worker.send(signal.SIGTERM)
+        eventually(lambda name=worker: "Warm shutdown" in name.output)
     own_server.start()
 
-    assert worker.ended() == 0
-    all_completed(stage, [job_id])
-    each_ran_once(stage, [job_id])
+    assert [worker.ended() for worker in workers] == [0, 0]
+    all_completed(stage, running)
+    each_ran_once(stage, running)
 
 
-def test_a_worker_ends_although_the_store_is_away(own_stage: Stage, own_server: EmbeddedServer, pool: str) -> None:
+def test_idle_workers_end_soon_although_the_store_is_away(own_stage: Stage, own_server: EmbeddedServer) -> None:
     stage = own_stage
-    worker = stage.worker(pool=pool)
+    workers = stage.workers(*POOLS)
     stage.result(stage.submit("echo"))
 
     own_server.kill()
+    for worker in workers:
+        worker.send(signal.SIGTERM)
 
-    assert worker.stop(within=15) == 0
+    assert [worker.ended(within=15) for worker in workers] == [0, 0]
 
 
-def test_a_worker_that_waits_for_the_store_can_be_told_to_stop(
-    own_stage: Stage, own_server: EmbeddedServer, pool: str
-) -> None:
+def test_workers_that_wait_for_the_store_can_be_told_to_stop(own_stage: Stage, own_server: EmbeddedServer) -> None:
     own_server.kill()
-    worker = own_stage.worker(pool=pool, wait=False)
-    eventually(lambda: "away" in worker.output)
+    workers = [own_stage.worker(pool=pool, wait=False) for pool in POOLS]
+    for worker in workers:
+        eventually(lambda name=worker: "away" in name.output)
 
-    worker.send(signal.SIGTERM)
+    for worker in workers:
+        worker.send(signal.SIGTERM)
 
-    worker.ended(within=15)
+    for worker in workers:
+        worker.ended(within=15)
