@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypedDict, Unpack
 
 import orjson
 
@@ -28,6 +28,8 @@ RETRY_MS: Final = 2000
 PACE_SECONDS: Final = 0.1
 """A stream sends no more often than this; what comes in between is sent together."""
 PAGE: Final = 500
+GONE_SECONDS: Final = 2.0
+"""How often a stream on which nothing happens looks whether its caller is there yet."""
 
 _NUMBERS: Final = frozenset({"stalled", "attemptsMade", "removed"})
 _OPENING: Final = f"retry: {RETRY_MS}\n".encode()
@@ -68,14 +70,31 @@ def _frame(
     return b"event: %b\nid: %b\ndata: %b\n\n" % (kind.encode(), event_id.encode(), orjson.dumps(data))
 
 
+class How(TypedDict):
+    """How a stream is held."""
+
+    heartbeat_seconds: float
+    #: Called once, when the stream has ended.
+    on_close: Callable[[], None]
+    #: Whether the caller has closed the connection.
+    is_gone: Callable[[], bool]
+
+
 class EventStream(Stream):
     """One caller's stream: an iterator of bytes, to be closed once. Holds a thread while it is iterated over."""
 
     def __init__(
-        self, store: Store, feed: Feed, topic: Topic, *, heartbeat_seconds: float, on_close: Callable[[], None]
+        self,
+        store: Store,
+        feed: Feed,
+        topic: Topic,
+        *,
+        heartbeat_seconds: float,
+        on_close: Callable[[], None],
+        is_gone: Callable[[], bool],
     ) -> None:
         self._store, self._feed, self._topic = store, feed, topic
-        self._heartbeat_seconds, self._on_close = heartbeat_seconds, on_close
+        self._heartbeat_seconds, self._on_close, self._is_gone = heartbeat_seconds, on_close, is_gone
         #: Everything up to here has been told.
         self._position = EventId(0, 0)
         self._opening: list[bytes] = [_OPENING]
@@ -87,12 +106,9 @@ class EventStream(Stream):
     # Where to begin.
 
     @classmethod
-    def of_topic(
-        cls, store: Store, feed: Feed, topic: Topic, last_event_id: str | None, *, heartbeat_seconds: float,
-        on_close: Callable[[], None],
-    ) -> Self:  # fmt: skip
+    def of_topic(cls, store: Store, feed: Feed, topic: Topic, last_event_id: str | None, **how: Unpack[How]) -> Self:
         """Everything of a topic, behind ``last_event_id`` or, without one, from now on. Raises `StoreUnavailable`."""
-        stream = cls(store, feed, topic, heartbeat_seconds=heartbeat_seconds, on_close=on_close)
+        stream = cls(store, feed, topic, **how)
         try:
             last = store.events.span().last
             after = last if last_event_id is None else _parsed(last_event_id)
@@ -108,15 +124,14 @@ class EventStream(Stream):
 
     @classmethod
     def of_job(
-        cls, store: Store, feed: Feed, topic: Topic, last_event_id: str | None, *, heartbeat_seconds: float,
-        on_close: Callable[[], None],
-    ) -> Self | None:  # fmt: skip
+        cls, store: Store, feed: Feed, topic: Topic, last_event_id: str | None, **how: Unpack[How]
+    ) -> Self | None:
         """The events of a job until it has ended, behind ``last_event_id``, or from the state it is in.
 
         None: it has ended, and all has been told. Raises `NotFound`, `StoreUnavailable`.
         """
         assert topic.job_id is not None
-        stream = cls(store, feed, topic, heartbeat_seconds=heartbeat_seconds, on_close=on_close)
+        stream = cls(store, feed, topic, **how)
         try:
             goes_on = stream._begin_with_job(topic.job_id, last_event_id)
         except BaseException:
@@ -173,8 +188,19 @@ class EventStream(Stream):
                 yield data
                 if not self._ended:
                     time.sleep(PACE_SECONDS)
-            elif not self._subscription.news.wait(self._heartbeat_seconds):
+            elif not self._awaited():
                 yield _HEARTBEAT
+
+    def _awaited(self) -> bool:
+        """Wait until there is something to look at; False when it is time for a heartbeat."""
+        deadline = time.monotonic() + self._heartbeat_seconds
+        while (left := deadline - time.monotonic()) > 0:
+            if self._subscription.news.wait(min(left, GONE_SECONDS)):
+                return True
+            if self._is_gone():
+                self._ended = True
+                return True
+        return False
 
     def _behind_position(self, batches: Sequence[Batch]) -> bytes:
         """What is new in the batches, up to the end of the job if it is one job's stream."""

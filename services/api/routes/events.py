@@ -1,6 +1,7 @@
 """What happens, as it happens."""
 
 import socket
+import ssl
 import struct
 from collections.abc import Callable
 from typing import Any, Final, Literal
@@ -98,6 +99,7 @@ def _streamed(call: Call[Any, Any], open_stream: Callable[..., EventStream | Non
     """The answer that streams. Raises `Problem` (503) if no seat is free."""
     backend = call.backend
     backend.seats.take()
+    connection = request.environ.get("gunicorn.socket")
     try:
         stream = open_stream(
             store=backend.store,
@@ -105,6 +107,7 @@ def _streamed(call: Call[Any, Any], open_stream: Callable[..., EventStream | Non
             last_event_id=call.headers.get("Last-Event-ID"),
             heartbeat_seconds=backend.api_settings.heartbeat_seconds,
             on_close=backend.seats.give_back,
+            is_gone=lambda: _is_closed(connection),
         )
     except BaseException:
         backend.seats.give_back()
@@ -112,8 +115,20 @@ def _streamed(call: Call[Any, Any], open_stream: Callable[..., EventStream | Non
     if stream is None:
         backend.seats.give_back()
         return Answer(204)
-    _give_up_on_who_is_stuck(request.environ.get("gunicorn.socket"))
+    _give_up_on_who_is_stuck(connection)
     return Answer(200, stream, headers={"X-Accel-Buffering": "no"}, content_type="text/event-stream")
+
+
+def _is_closed(connection: socket.socket | None) -> bool:
+    """Whether the caller has closed the connection; one behind TLS is found closed at the next heartbeat."""
+    if connection is None or isinstance(connection, ssl.SSLSocket):
+        return False
+    try:
+        return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def _give_up_on_who_is_stuck(connection: socket.socket | None) -> None:

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
@@ -269,6 +270,19 @@ def test_no_more_listen_than_may_and_a_seat_that_is_left_is_free(small_api: tupl
         listener.close()
     statuses = (api.get("/v1/events", stream=True).status_code for _ in itertools.repeat(None, 300))
     assert 200 in statuses
+
+
+def test_one_who_has_gone_is_noticed_before_the_heart_beats(api: Api, store: Store) -> None:
+    with Listener(api, "/v1/events"):
+        wait_for_readers(store, present=True)
+    wait_for_readers(store, present=False)
+
+
+def wait_for_readers(store: Store, *, present: bool) -> None:
+    """Wait until the API reads events, or has stopped to."""
+    deadline = monotonic() + 10
+    while any("b" in client["flags"] for client in store.redis.client_list()) != present:  # blocked, in XREAD
+        assert monotonic() < deadline
 
 
 def test_streams_end_when_the_api_is_stopped(small_api: tuple[Api, Store]) -> None:

@@ -38,7 +38,9 @@ def feed(store: Store) -> Iterator[Feed]:
 
 
 def listen(store: Store, feed: Feed, topic: Topic = ADDED, after: str | None = None) -> EventStream:
-    stream = EventStream.of_topic(store, feed, topic, after, heartbeat_seconds=10, on_close=lambda: None)
+    stream = EventStream.of_topic(
+        store, feed, topic, after, heartbeat_seconds=10, on_close=lambda: None, is_gone=lambda: False
+    )
     assert next(stream).startswith(b"retry: ")
     return stream
 
