@@ -110,6 +110,8 @@ class RunningJob:
         self.result: str | None = None
         #: Set by the worker to stop the job (threads pool): why.
         self.stop: Wish | None = None
+        #: Whether its own code runs, and not only the machinery around it.
+        self.inside = False
         #: What it goes on as under its id, if this try has said so: JSON text (see `backroom.store.execution.Outcome`).
         self.staged: str | None = None
         #: When that may start, in seconds since 1970; 0: at once.

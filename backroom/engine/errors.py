@@ -10,7 +10,16 @@ from typing import Any
 from kombu.utils.json import dumps as celery_dumps
 from kombu.utils.json import loads as celery_loads
 
-__all__ = ["MAX_MESSAGE", "MAX_TRACEBACK", "celery_error", "clean", "error_text", "failure_text", "plain_error"]
+__all__ = [
+    "MAX_MESSAGE",
+    "MAX_TRACEBACK",
+    "celery_error",
+    "clean",
+    "error_text",
+    "failure_text",
+    "message_of",
+    "plain_error",
+]
 
 #: In bytes of UTF-8, cut in the middle: the head says where it began, the tail what happened.
 MAX_TRACEBACK = 16 * 1024
@@ -57,12 +66,20 @@ def _own_frames(trace: TracebackType | None) -> TracebackType | None:
     return own or trace
 
 
+def message_of(error: BaseException) -> str:
+    """The text of an exception, whatever its ``__str__`` does."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - whatever its __str__ is made of
+        return "(its text cannot be had: __str__ fails)"
+
+
 def error_text(error: BaseException, *, attempt: int) -> str:
     """The record of an exception: ``{type, message, traceback, attempt, at, module, args}``; ``at``: ms since 1970."""
     trace = "".join(traceback.format_exception(type(error), error, _own_frames(error.__traceback__)))
     record: dict[str, Any] = {
         "type": type(error).__name__,
-        "message": _cut(str(error), MAX_MESSAGE),
+        "message": _cut(message_of(error), MAX_MESSAGE),
         "traceback": _cut(trace, MAX_TRACEBACK),
         "attempt": attempt,
         "at": int(time.time() * 1000),

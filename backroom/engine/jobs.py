@@ -13,6 +13,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from backroom.engine import current
 from backroom.engine.deferral import Deferral
+from backroom.engine.errors import message_of
 from backroom.engine.retrying import next_delay_ms
 from backroom.model.backoff import Backoff, CustomBackoff, Exponential, Fixed, seconds_of
 from backroom.model.control import RateLimited, RetryAfter
@@ -206,19 +207,22 @@ def _runner(
         running = current.running_job()
         if running is None:
             return _run_alone(name, queue, function, value)
+        if running.inside:  # called by the code of a job, as any function is
+            return jsonable(function(value))
+        running.inside = True
         try:
             return jsonable(function(value))
         except (Retry, Ignore, Reject):
             raise
         except RetryAfter as error:
-            raise Deferral(str(error), exc=error, when=error.seconds, kind="retry-after") from error
+            raise Deferral(message_of(error), exc=error, when=error.seconds, kind="retry-after") from error
         except RateLimited as error:
-            raise Deferral(str(error), exc=error, when=error.seconds, kind="rate-limited") from error
+            raise Deferral(message_of(error), exc=error, when=error.seconds, kind="rate-limited") from error
         except Exception as error:
             delay = next_delay_ms(running.options, running.attempt, error, backoff)
             if delay is None:
                 raise
-            raise Retry(str(error), exc=error, when=delay / 1000) from error
+            raise Retry(message_of(error), exc=error, when=delay / 1000) from error
 
     # The wrapper takes what JSON gives; the annotations of the function it wraps would say otherwise to Celery.
     run.__annotations__ = {}
@@ -230,6 +234,7 @@ def _run_alone(name: str, queue: str, function: Callable[[Any], Any], value: Any
     alone = current.RunningJob(
         job_id="local", name=name, queue=queue, token="", attempt=1, options={}, reporter=current.NullReporter()
     )
+    alone.inside = True
     with current.running(alone):
         return jsonable(function(value))
 

@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from backroom.model.backoff import MAX_BACKOFF_SECONDS, Backoff, CustomBackoff
+from backroom.model.backoff import MAX_BACKOFF_SECONDS, Backoff, CustomBackoff, seconds_of
 from backroom.model.control import Unrecoverable
 from backroom.model.options import BackoffOption
 
@@ -12,7 +12,7 @@ __all__ = ["next_delay_ms"]
 logger = logging.getLogger(__name__)
 
 
-def next_delay_ms(  # noqa: PLR0911 - one answer a rule
+def next_delay_ms(
     options: dict[str, Any], attempt: int, error: BaseException, default: Backoff | CustomBackoff | None
 ) -> int | None:
     """Milliseconds until the next try after the ``attempt``-th (1 first) failed with ``error``; None: there is none.
@@ -29,10 +29,8 @@ def next_delay_ms(  # noqa: PLR0911 - one answer a rule
     if isinstance(default, Backoff):
         return round(default.seconds(attempt) * 1000)
     try:
-        seconds = float(default(attempt, error))
+        seconds = seconds_of(default(attempt, error))
+        return None if seconds < 0 else round(min(seconds, MAX_BACKOFF_SECONDS) * 1000)
     except Exception:
         logger.exception("the backoff strategy of a job type failed; trying again at once")
         return 0
-    if seconds < 0:
-        return None
-    return round(min(seconds, MAX_BACKOFF_SECONDS) * 1000)

@@ -185,14 +185,19 @@ def test_a_result_of_the_largest_size_is_kept(stage: Stage) -> None:
     assert len(stage.result(stage.submit("return", what="just"))) == 1_048_574
 
 
-@pytest.mark.parametrize("what", ["surrogate", "long", "object"])
+@pytest.mark.parametrize("what", ["surrogate", "long", "object", "mute"])
 def test_every_error_can_be_read(stage: Stage, what: str) -> None:
     job = stage.finished(stage.submit("raise", what=what))
 
     assert job.state is State.FAILED
     assert job.error is not None
-    assert job.error["type"] == "Refusal"
+    assert job.error["type"] in {"Refusal", "Mute"}
+    assert job.error["message"].isascii()
     assert len(job.error["message"].encode()) <= 4096
+
+
+def test_a_job_called_by_a_job_is_a_function_like_any_other(stage: Stage) -> None:
+    assert stage.result(stage.submit("outer")) == "saw passing"
 
 
 def test_plain_celery_tasks_take_their_arguments_from_the_data(stage: Stage) -> None:

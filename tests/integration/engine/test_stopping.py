@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from backroom.model.job import Job
     from tests.integration.engine.stage import Stage
 
+#: Threads cannot be ended, nor interrupted.
+in_processes = pytest.mark.parametrize("pool", ["prefork"], indirect=True)
+
 
 def a_running_job(stage: Stage, how: str, **options: object) -> str:
     job_id = stage.submit("wait", how=how, **{"for": "never"}, **options)
@@ -92,9 +95,8 @@ def test_a_running_job_that_looks_stops_by_itself_and_counts_as_cancelled(stage:
         assert eventually(lambda: stage.noted(job_id, "saw"))
 
 
-def test_a_job_that_swallows_every_exception_is_ended_all_the_same(stage: Stage, pool: str) -> None:
-    if pool == "threads":
-        pytest.skip("a thread cannot be ended: see the job that is given up")
+@in_processes
+def test_a_job_that_swallows_every_exception_is_ended_all_the_same(stage: Stage) -> None:
     job_id = a_running_job(stage, "stubborn")
 
     job = cancelled(stage, job_id)
@@ -103,9 +105,8 @@ def test_a_job_that_swallows_every_exception_is_ended_all_the_same(stage: Stage,
     assert still_works(stage)
 
 
-def test_a_job_is_ended_together_with_what_holds_the_interpreter(stage: Stage, pool: str) -> None:
-    if pool == "threads":
-        pytest.skip("in threads, such code holds up the whole worker")
+@in_processes
+def test_a_job_is_ended_together_with_what_holds_the_interpreter(stage: Stage) -> None:
     job_id = stage.submit("spin", seconds=600, gil=True)
     stage.began(job_id)
 
@@ -126,9 +127,8 @@ def test_a_job_that_runs_longer_than_its_timeout_has_failed_that_try(stage: Stag
     assert runs[1].begin - runs[0].begin >= 0.3
 
 
-def test_a_timeout_ends_a_job_that_swallows_every_exception(stage: Stage, pool: str) -> None:
-    if pool == "threads":
-        pytest.skip("a thread cannot be ended: see the job that is given up")
+@in_processes
+def test_a_timeout_ends_a_job_that_swallows_every_exception(stage: Stage) -> None:
     job = stage.finished(stage.submit("wait", how="stubborn", timeout=300, **{"for": "never"}))
 
     assert job.state is State.FAILED
@@ -140,10 +140,8 @@ def test_a_job_that_ends_in_time_is_not_touched(stage: Stage) -> None:
     assert stage.finished(stage.submit("nap", seconds=0.05, timeout=30_000)).state is State.COMPLETED
 
 
-def test_the_soft_timeout_is_an_exception_in_the_job(stage: Stage, pool: str) -> None:
-    if pool == "threads":
-        pytest.skip("soft timeouts are for the prefork pool")
-
+@in_processes
+def test_the_soft_timeout_is_an_exception_in_the_job(stage: Stage) -> None:
     assert stage.result(stage.submit("soft", heeds=True)) == "in time"
 
     job = stage.finished(stage.submit("soft"))

@@ -122,6 +122,7 @@ class Refusal(Exception):
     """An error that knows what it is about."""
 
 
+
 @job("flaky")
 def flaky(data: dict[str, Any]) -> str:
     """Fail so many times, then succeed."""
@@ -194,6 +195,13 @@ def give(data: dict[str, Any]) -> object:
     }[data["what"]]
 
 
+class Mute(Refusal):
+    """An error that cannot be shown."""
+
+    def __str__(self) -> str:
+        raise ValueError("mute")
+
+
 @job("raise")
 def complain(data: dict[str, Any]) -> None:
     """Raise an error that is hard to write down."""
@@ -201,7 +209,19 @@ def complain(data: dict[str, Any]) -> None:
         raise Refusal("no such file: \udcff")
     if data["what"] == "long":
         raise Refusal("long " * 10_000)
+    if data["what"] == "mute":
+        raise Mute
     raise Refusal(object())
+
+
+@job("outer", attempts=3)
+def outer(data: dict[str, Any]) -> str:
+    """Call another job as the function that it is."""
+    try:
+        picky(data)
+    except Refusal as error:
+        return f"saw {error}"
+    return "saw nothing"
 
 
 class Order(BaseModel):

@@ -72,7 +72,7 @@ class Load(threading.Thread):
         each_ran_once(stage, ids)
 
 
-@pytest.fixture(params=["everysec", "always"])
+@pytest.fixture(params=["everysec", pytest.param("always", marks=pytest.mark.slow)])
 def breakable(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
     """A server with an append-only file of each kind, to be killed."""
     with EmbeddedServer(tmp_path_factory.mktemp("own"), appendonly=True, fsync=request.param) as server:
