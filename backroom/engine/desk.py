@@ -5,7 +5,7 @@ pool child nor a slow answer of Redis can make the worker lose a lease:
 
 - the **desk** settles outcomes and claims jobs, both in one exchange;
 - the **waker** blocks on the wake-up key while the desk has nothing to do;
-- the **pulse** renews leases, says that the worker lives, hears of cancellations, and sweeps.
+- the **pulse** renews leases, says that the worker lives, hears of cancellations and wishes, and sweeps.
 """
 
 import json
@@ -31,6 +31,7 @@ from backroom.settings import Settings
 from backroom.store import Store, WorkerView, connect
 from backroom.store.connection import store_errors
 from backroom.store.execution import Claimed, Exchanged, Held, Outcome, Served
+from backroom.store.workers import WISHES, Wish
 
 __all__ = ["Desk", "jobs_of"]
 
@@ -111,6 +112,8 @@ class Desk:
         self.ended = threading.Event()
         #: Called when tasks have ended of which others are to be told.
         self.on_consequences: Callable[[], None] = lambda: None
+        #: Called when somebody asks the worker to be quiet or to stop.
+        self.on_wish: Callable[[Wish], None] = lambda _: None
         self._waker = _Waker(self, url)
         self._pulse = _Pulse(self)
         self._thread = threading.Thread(target=self._run, name="backroom-desk", daemon=True)
@@ -385,7 +388,7 @@ class _Waker(threading.Thread):
 
 
 class _Pulse(threading.Thread):
-    """Renews leases, says that the worker lives, hears of cancellations, sweeps."""
+    """Renews leases, says that the worker lives, hears of cancellations and wishes, sweeps."""
 
     def __init__(self, desk: Desk) -> None:
         super().__init__(name="backroom-pulse", daemon=True)
@@ -428,7 +431,8 @@ class _Pulse(threading.Thread):
 
     def _beat(self) -> None:
         view, types = self._desk.view(), self._desk.job_types
-        self._store.workers.beat(view)
+        if (wish := self._store.workers.beat(view)) is not None:
+            self._obey(wish)
         if view.state != "running":
             return
         self._store.job_types.publish(view.id, types, ttl_seconds=self._settings.job_type_ttl_seconds)
@@ -438,6 +442,11 @@ class _Pulse(threading.Thread):
                 self._schedules_published = True
             except StoreFull:
                 logger.warning("the job store is full: the schedules of this worker's jobs will be published later")
+
+    def _obey(self, wish: Wish) -> None:
+        logger.info("asked to %s", wish)
+        self._desk.on_wish(wish)
+        self._beat_at = 0.0  # so that everybody sees it soon
 
     def _renew(self) -> None:
         requests = self._desk.held()
@@ -454,7 +463,7 @@ class _Pulse(threading.Thread):
                     request.on_lost(request)
 
     def _listen(self) -> None:
-        """Hear of cancellations, until something else is to be done."""
+        """Hear of cancellations and wishes, until something else is to be done."""
         with store_errors():
             if not self._subscribed:
                 self._pubsub.close()
@@ -466,6 +475,8 @@ class _Pulse(threading.Thread):
         told = json.loads(found["data"])
         if told.get("consequences"):
             self._desk.on_consequences()
+        if told.get("worker") == self._desk.worker and told.get("ask") in WISHES:
+            self._obey(told["ask"])
         wanted = told.get("cancel")
         for request in self._desk.held() if wanted else ():
             if request.id == wanted:

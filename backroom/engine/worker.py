@@ -6,6 +6,7 @@ needs nothing but its two URLs.
 
 import logging
 import os
+import signal
 import socket
 import threading
 import time
@@ -36,6 +37,7 @@ from backroom.engine.urls import store_url
 from backroom.settings import get_settings
 from backroom.store import WorkerView
 from backroom.store.execution import Claimed, Outcome, Served
+from backroom.store.workers import Wish
 
 __all__ = ["JobConsumer", "install"]
 
@@ -110,6 +112,7 @@ class DeskStep(bootsteps.StartStopStep):
         self._dispatcher: Dispatcher
         self._herald: Herald | None = None
         self._state = "running"
+        self._asked_to_stop = False
         self._give_up_at = 0.0
         self._limits = _limits_of(worker)
         #: Queue names, or None for every queue but those in `_without`.
@@ -157,6 +160,7 @@ class DeskStep(bootsteps.StartStopStep):
             self._dispatcher.start()
             self._herald = Herald(self._worker.app, self._desk.store, self._worker.hostname, self._tell_event)
             self._desk.on_consequences = self._herald.wake
+            self._desk.on_wish = self._obey
             self._desk.start(self._dispatcher)
             self._herald.start()
 
@@ -297,6 +301,14 @@ class DeskStep(bootsteps.StartStopStep):
             self._desk.stop_claiming()
         else:
             self._desk.resume_claiming()
+
+    def _obey(self, wish: Wish) -> None:
+        """Do what somebody asked of this worker through the store."""
+        if wish == "quiet":
+            self.quiet(on=True)
+        elif not self._asked_to_stop:
+            self._asked_to_stop = True
+            os.kill(os.getpid(), signal.SIGTERM)  # the same warm shutdown as ever
 
     def _view(self) -> WorkerView:
         worker, busy = self._worker, self._dispatcher.busy()

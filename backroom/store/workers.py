@@ -2,17 +2,24 @@
 
 import json
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from backroom.model.errors import NotFound
 from backroom.model.job import format_time
 from backroom.store.connection import store_errors
 from backroom.store.part import Part
 from backroom.store.records import from_ms
 
-__all__ = ["WorkerView", "Workers"]
+__all__ = ["WISHES", "Wish", "WorkerView", "Workers"]
+
+#: What a worker may be asked to do.
+Wish = Literal["quiet", "stop"]
+WISHES: tuple[Wish, ...] = get_args(Wish)
 
 #: A worker that said nothing for this long is taken for gone, in seconds.
 GONE_AFTER_SECONDS = 15
+#: A wish that a worker did not hear of within this time is forgotten, so that no later worker of its name obeys it.
+ASKED_FOR_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,16 +65,31 @@ class WorkerView:
 class Workers(Part):
     """``workers`` is a sorted set: worker id -> ms since 1970 at which it is taken for gone."""
 
-    def beat(self, view: WorkerView) -> None:
-        """Say that the worker is there; the store knows when it said so."""
-        self._run("beat", view.id, json.dumps(asdict(view), separators=(",", ":")), GONE_AFTER_SECONDS)
+    def beat(self, view: WorkerView) -> Wish | None:
+        """Say that the worker is there; the store knows when it said so. Returns what it was asked to do meanwhile."""
+        text = json.dumps(asdict(view), separators=(",", ":"))
+        wish = self._run("beat", view.id, text, GONE_AFTER_SECONDS)
+        return wish if wish in WISHES else None
+
+    def ask(self, worker: str, wish: Wish) -> None:
+        """Ask a worker to claim no more jobs (``quiet``), or to end once those it runs have (``stop``).
+
+        It hears of it on the channel ``control``, ``{"ask": wish, "worker": id}``, or with its next `beat`. Raises
+        `NotFound`.
+        """
+        if not self._run("ask", worker, wish, ASKED_FOR_SECONDS):
+            raise NotFound("worker", worker)
 
     def leave(self, worker: str) -> None:
         """Say that the worker has stopped."""
         with store_errors():
             pipeline = self._redis.pipeline(transaction=False)
             pipeline.zrem(self._keys.single("workers"), worker)
-            pipeline.delete(self._keys.worker(worker), self._keys.single(f"types:of:{worker}"))
+            pipeline.delete(
+                self._keys.worker(worker),
+                self._keys.single(f"types:of:{worker}"),
+                self._keys.single(f"asked:{worker}"),
+            )
             pipeline.execute()
 
     def tick(self, scheduler: str) -> None:

@@ -27,6 +27,7 @@ __all__ = [
     "SubmittedJob",
     "View",
     "WorkerList",
+    "WorkerView",
 ]
 
 

@@ -18,7 +18,10 @@ __all__ = ["document"]
 _REF: Final = "#/components/schemas/{model}"
 _NAME: Final = {"type": "string", "pattern": NAME_PATTERN}
 #: Path parameters that are more than a name: the keys of schedules that are defined in code begin with a colon's word.
-_PATH: Final = {"key": {"type": "string", "pattern": r"^(code:|celery:)?[A-Za-z0-9._~-]{1,128}$"}}
+_PATH: Final[Mapping[str, Any]] = {
+    "workerId": {"type": "string", "minLength": 1, "maxLength": 256},
+    "key": {"type": "string", "pattern": r"^(code:|celery:)?[A-Za-z0-9._~-]{1,128}$"},
+}
 _ALWAYS: Final = (403, 500)
 _IDEMPOTENCY: Final = {
     "Idempotency-Key": "1 to 255 characters of your own, for one request: sent again, it is answered as the first "

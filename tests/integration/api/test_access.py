@@ -1,6 +1,7 @@
 """Who may do what, once there are keys."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -54,7 +55,7 @@ def api(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Ite
 def operations() -> list[tuple[str, str, str]]:
     """Every operation: method, an address of it, and what it needs."""
     return [
-        (method.upper(), path.replace("{jobId}", "nobody").replace("{queue}", "nothing"), one.get("x-access", "public"))
+        (method.upper(), re.sub(r"\{\w+\}", "nobody", path), one.get("x-access", "public"))
         for path, methods in DOCUMENT["paths"].items()
         for method, one in methods.items()
     ]
