@@ -277,9 +277,7 @@ class Desk:
         with self._lock:
             if len(call.batch) == 1 and call.room == 0:
                 request, _ = call.batch[0]
-                logger.error(
-                    "the outcome of job %s cannot be settled: it will be run again when its lease ends", request.id
-                )
+                logger.error("the outcome of job %s cannot be settled and is left out", request.id)
                 if self._held.get(request.id) is request:
                     del self._held[request.id]
             else:

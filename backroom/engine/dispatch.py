@@ -119,13 +119,13 @@ class Dispatcher:
                 return
             self._pumping = True
         try:
-            while (message := self._next_message()) is not None:
-                self._send(message)
+            while (following := self._next_message()) is not None:
+                self._send(*following)
         except BaseException:
             self._pumping = False
             raise
 
-    def _next_message(self) -> Message | None:
+    def _next_message(self) -> tuple[Message, list[tuple[Any, ...]]] | None:
         with self._lock:
             if self._closed:
                 self._release_waiting()
@@ -141,7 +141,7 @@ class Dispatcher:
             for index, request in message.open.items():
                 request.sent_in, request.index = message, index
             self._messages.add(message)
-            return message
+            return message, [tuple(request.wire) for request in batch]
 
     @property
     def _sharing(self) -> bool:
@@ -166,9 +166,7 @@ class Dispatcher:
             batch.append(self._waiting.popleft())
         return batch
 
-    def _send(self, message: Message) -> None:
-        with self._lock:
-            wires = [tuple(request.wire) for request in message.open.values()]
+    def _send(self, message: Message, wires: list[tuple[Any, ...]]) -> None:
         try:
             sent = self._pool.apply_async(
                 run_jobs,
