@@ -9,6 +9,7 @@ from backroom.store.consequences import Consequences
 from backroom.store.emptying import Emptying
 from backroom.store.events import Events
 from backroom.store.execution import Execution
+from backroom.store.flow import Flow
 from backroom.store.idempotency import Idempotency
 from backroom.store.inspection import Inspection
 from backroom.store.job_types import JobTypes
@@ -61,6 +62,7 @@ class Store:
         self.schedules = Schedules(*parts)
         self.workers = Workers(*parts)
         self.metrics = Metrics(*parts)
+        self.flow = Flow(*parts)
         self.events = Events(*parts)
         self.upkeep = Upkeep(*parts)
 

@@ -20,6 +20,7 @@ __all__ = [
     "ProblemView",
     "QueueList",
     "QueueView",
+    "Scaling",
     "ScheduleList",
     "ScheduleView",
     "SingleJob",
@@ -317,6 +318,41 @@ class Stats(View):
     workers: int
     busy: int = Field(description="Jobs that run now.")
     slots: int = Field(description="Jobs that could run at once.")
+
+
+class ScalingReason(View):
+    """What decided."""
+
+    code: Literal["idle", "running", "arrivals", "backlog", "concurrency", "rate-limit", "paused"]
+    detail: str
+
+
+class QueueScaling(View):
+    """What a queue needs."""
+
+    name: str
+    ready: int = Field(description="Jobs that wait for a slot.")
+    running: int
+    oldest_waiting_ms: int | None
+    in_per_second: float = Field(description="Jobs submitted, over the last five minutes.")
+    out_per_second: float = Field(description="Tries that ended, over the last five minutes.")
+    mean_run_ms: float | None = Field(description="Of the tries that ended; null: none did, a second is assumed.")
+    workers: int = Field(description="Those that serve it and claim jobs.")
+    slots: int = Field(description="Their slots, which other queues may share.")
+    desired_slots: int
+    desired_workers: int
+    reason: ScalingReason
+
+
+class Scaling(View):
+    """What the work needs, for an autoscaler."""
+
+    desired_workers: int = Field(description="For all queues together, with as many slots each as workers have now.")
+    desired_slots: int
+    workers: int = Field(description="Those that claim jobs.")
+    slots: int
+    drain_seconds: float = Field(description="BACKROOM_API_SCALING_DRAIN_SECONDS: when a backlog should be gone.")
+    queues: list[QueueScaling]
 
 
 class HealthView(View):

@@ -26,6 +26,12 @@ class ApiSettings(BaseSettings):
     heartbeat_seconds: float = Field(
         15.0, ge=0.1, le=3600, description="A stream of events says something at least this often, in seconds."
     )
+    scaling_drain_seconds: float = Field(
+        60.0, ge=1, le=86_400, description="GET /v1/stats/scaling: a backlog should be gone in this time, in seconds."
+    )
+    scaling_slots_per_worker: int = Field(
+        1, ge=1, le=10_000, description="GET /v1/stats/scaling: the slots of a worker, while there is none to ask."
+    )
     shutdown_seconds: int = Field(
         20, ge=1, le=3600, description="After SIGTERM, requests in progress have this long to be answered, in seconds."
     )

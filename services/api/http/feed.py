@@ -27,8 +27,8 @@ log = structlog.get_logger("backroom.api")
 ENDINGS: Final = frozenset({"completed", "failed", "cancelled", "expired", "removed"})
 BLOCK_SECONDS: Final = 1.0
 """How long one read of events waits for the first; also how soon a process that is stopped lets its listeners go."""
-PACE_SECONDS: Final = 0.02
-"""Events that come sooner after others than this are read together, where many are told of them."""
+PACE_SECONDS, TOPIC_PACE_SECONDS = 0.005, 0.02
+"""Events that come sooner after others than this are read together; the longer one where many are told of them all."""
 RETRY_SECONDS: Final = 0.5
 """Pause of the reader while the store is away."""
 BATCH: Final = 1000
@@ -217,8 +217,8 @@ class Feed:
             if events:
                 position = EventId.parse(events[-1].id)
                 self._hand_on(events)
-                if self._of_topics:
-                    time.sleep(max(0.0, began + PACE_SECONDS - time.monotonic()))
+                pace = TOPIC_PACE_SECONDS if self._of_topics else PACE_SECONDS
+                time.sleep(max(0.0, began + pace - time.monotonic()))
 
     def _hand_on(self, events: Sequence[Event]) -> None:
         frames: dict[str, Frame] = {}

@@ -3,11 +3,13 @@
 from collections import Counter
 
 from backroom.model.states import State
+from backroom.store.flow import FlowView
 from services.api.http.access import Access
 from services.api.http.answers import Answer
 from services.api.http.operation import Call, Reply, Resource
 from services.api.http.validation import NoBody, NoQuery
-from services.api.schemas import Stats
+from services.api.scaling import Targets, scaling_view
+from services.api.schemas import Scaling, Stats
 
 __all__ = ["resource"]
 
@@ -43,3 +45,25 @@ def read_stats(call: Call[NoQuery, NoBody]) -> Answer:
             "slots": sum(worker.slots for worker in workers),
         },
     )
+
+
+@resource.operation(
+    "GET",
+    "/v1/stats/scaling",
+    access=Access.READ,
+    query=NoQuery,
+    body=NoBody,
+    replies={200: Reply("The numbers as they are now.", Scaling)},
+)
+def read_scaling(call: Call[NoQuery, NoBody]) -> Answer:
+    """Tell an autoscaler how many workers the work needs, and why.
+
+    Slots: arrivals times mean run time (Little's law), and what waits times mean run time over the time in which a
+    backlog should be gone, but no more than the limits of the queue allow, and no less than what runs.
+    """
+    settings, allowed = call.backend.api_settings, call.principal.queues
+    flow = call.backend.store.flow.read()
+    if allowed is not None:
+        flow = FlowView(tuple(each for each in flow.queues if each.queue.name in allowed), flow.workers)
+    targets = Targets(settings.scaling_drain_seconds, settings.scaling_slots_per_worker)
+    return Answer(200, scaling_view(flow, targets))

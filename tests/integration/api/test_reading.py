@@ -164,6 +164,20 @@ def test_stats_add_up_the_queues(api: Api, board: Board) -> None:
     assert stats["oldestWaitingMs"] >= 0
 
 
+def test_an_autoscaler_reads_what_the_work_needs(api: Api, board: Board) -> None:
+    for queue in ("a", "a", "a", "b"):
+        submit(api, queue=queue)
+    board.complete(board.claim(), 1)
+    api.post("/v1/queues/b/pause")
+    scaling = api.get("/v1/stats/scaling").json()
+    first, second = scaling["queues"]
+    assert (first["name"], first["ready"], first["running"], first["meanRunMs"]) == ("a", 2, 0, 5)
+    assert (first["desiredWorkers"], first["reason"]["code"]) == (1, "backlog")
+    assert first["oldestWaitingMs"] >= 0
+    assert (second["desiredWorkers"], second["reason"]["code"]) == (0, "paused")
+    assert (scaling["desiredWorkers"], scaling["workers"], scaling["drainSeconds"]) == (1, 0, 60)
+
+
 def test_head_answers_as_get_does_without_a_body(api: Api) -> None:
     job_id = submit(api)
     got, headed = api.get(f"/v1/jobs/{job_id}"), api.session.head(f"{api.url}/v1/jobs/{job_id}", timeout=30)

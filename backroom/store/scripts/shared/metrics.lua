@@ -21,10 +21,10 @@ local function observe(metric, buckets, queue, name, ms)
 end
 
 -- Per-minute counts of a queue, kept for an hour: the rates people look at.
-local function rate(queue, what)
+local function rate(queue, what, by)
   local minute = rates[queue]
   if not minute then minute = {} rates[queue] = minute end
-  minute[what] = (minute[what] or 0) + 1
+  minute[what] = (minute[what] or 0) + (by or 1)
 end
 
 local function write_metrics()

@@ -145,6 +145,8 @@ local function settle(outcome)
   if kind == 'retry-after' or kind == 'rate-limited' then defer(held, outcome) return 1 end
   local run, made = outcome.run or now - held.started, held.made + 1
   observe('run', RUN_BUCKETS, held.queue, held.name, run)
+  rate(held.queue, 'ran')
+  rate(held.queue, 'runMs', run)
   if kind == 'replaced' then
     local found = redis.call('HMGET', job_key(id), 'supplied', 'expects', 'forsaken')
     clear(held, 'error', 'why', 'deferred', 'expires', 'progress')
