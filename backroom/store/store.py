@@ -4,6 +4,7 @@ from redis import Redis
 
 from backroom.settings import Settings
 from backroom.store.actions import Actions
+from backroom.store.budgets import Budgets
 from backroom.store.connection import connect, store_errors
 from backroom.store.consequences import Consequences
 from backroom.store.emptying import Emptying
@@ -58,6 +59,7 @@ class Store:
         self.consequences = Consequences(*parts)
         self.queues = Queues(*parts)
         self.idempotency = Idempotency(*parts)
+        self.budgets = Budgets(*parts)
         self.job_types = JobTypes(*parts)
         self.schedules = Schedules(*parts)
         self.workers = Workers(*parts)

@@ -72,6 +72,7 @@ def _end(response: Response) -> Response:
     seconds = time.perf_counter() - g.started
     response.headers["X-Request-Id"] = g.request_id
     response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers.extend(g.get("rate_limit_headers", {}))
     rule = request.url_rule
     route = None if rule is None else str(rule.rule).replace("<", "{").replace(">", "}")
     asked_to_wait = "Preference-Applied" in response.headers

@@ -6,6 +6,7 @@ from backroom.settings import Settings
 from backroom.store import Store
 from services.api.http.access import Guard
 from services.api.http.feed import Feed
+from services.api.http.rates import RateLimits
 from services.api.http.seats import Seats
 from services.api.http.streams import frame_of
 from services.api.http.waiting import Waiters
@@ -31,6 +32,7 @@ class Backend:
         self.api_settings = api_settings
         self.store = Store.from_settings(settings)
         self.guard = Guard(settings)
+        self.rates = RateLimits(self.store, api_settings)
         self.job_types = Catalogue(self.store.job_types.list)
         self.server: Server | None = None
         self.seats = Seats(api_settings.max_waits)

@@ -26,6 +26,16 @@ class ApiSettings(BaseSettings):
     heartbeat_seconds: float = Field(
         15.0, ge=0.1, le=3600, description="A stream of events says something at least this often, in seconds."
     )
+    rate_limit_requests: int = Field(
+        0,
+        ge=0,
+        le=1_000_000_000,
+        description="Requests that one key may send in a window, submissions apart; 0: any number.",
+    )
+    rate_limit_submissions: int = Field(
+        0, ge=0, le=1_000_000_000, description="Submitting requests that one key may send in a window; 0: any number."
+    )
+    rate_limit_seconds: int = Field(60, ge=1, le=86_400, description="The length of such a window, in seconds.")
     scaling_drain_seconds: float = Field(
         60.0, ge=1, le=86_400, description="GET /v1/stats/scaling: a backlog should be gone in this time, in seconds."
     )

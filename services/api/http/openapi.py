@@ -93,7 +93,7 @@ def _problem_statuses(operation: Operation) -> set[int]:
     if operation.idempotent:
         found.add(409)
     if operation.access is not Access.PUBLIC:
-        found |= {401, 503}
+        found |= {401, 429, 503}
     if operation.method in {"POST", "PUT", "PATCH"}:
         found |= {400, 413, 415, 422}
     return found | {422}  # an unknown query parameter is refused everywhere
@@ -102,7 +102,7 @@ def _problem_statuses(operation: Operation) -> set[int]:
 def _problem(status: int, refs: Refs) -> Schema:
     kinds = [kind for kind in PROBLEMS.values() if kind.status == status]
     headers: Schema = {"X-Request-Id": {"$ref": "#/components/headers/X-Request-Id"}}
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+    if status in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}:
         headers["Retry-After"] = {"description": "Seconds.", "schema": {"type": "integer"}}
     examples = {
         kind.slug: {

@@ -1,7 +1,7 @@
 """Operations: one decorator says what a call takes and answers, and one order in which every call is handled.
 
 The order is fixed: request id, host and origin, key (all in `services.api.app`, as unknown addresses need them too),
-then here role, path and query, body, idempotency key, and last the handler. What is declared is also what
+then here role, rate limit, path and query, body, idempotency key, and last the handler. What is declared is also what
 `openapi.json` says.
 """
 
@@ -128,6 +128,10 @@ class Operation:
     def answer(self, backend: Backend, principal: Principal, path: Mapping[str, str]) -> Answer:
         """Handle the current request."""
         self._check_role(backend, principal)
+        standing = backend.rates.count(request, principal, self.access, by_address=backend.guard.open)
+        if standing is not None:
+            g.rate_limit_headers = standing.headers
+            standing.check()
         query = read_query(self.query, request.args)
         value = self._read_body(backend)
         body = validated(self.body, value)

@@ -100,6 +100,13 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
             "Send the ETag of the job as you have read it in If-Match, so that no change of others is overwritten.",
         ),
         ProblemType(
+            "too-many-requests",
+            429,
+            "Too many requests",
+            "The key has used up its requests, or its submissions, of this window. RateLimit-Policy says how many "
+            "there are, Retry-After when the next begins.",
+        ),
+        ProblemType(
             "internal-error",
             500,
             "Internal error",

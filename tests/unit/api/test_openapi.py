@@ -50,7 +50,9 @@ def test_json_is_camel_case() -> None:
     assert [name for name in fields(document()["components"]["schemas"]) if "_" in name] == []
 
 
-@pytest.mark.parametrize("status", ["400", "401", "403", "404", "409", "413", "415", "422", "500", "503"])
+@pytest.mark.parametrize(
+    "status", ["400", "401", "403", "404", "409", "412", "413", "415", "422", "428", "429", "500", "503"]
+)
 def test_every_problem_has_an_answer_with_examples(status: str) -> None:
     answer = document()["components"]["responses"][status]
     content = answer["content"]["application/problem+json"]
