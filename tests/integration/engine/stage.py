@@ -26,6 +26,8 @@ from backroom.store import Store, connect
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from celery import Celery
+
     from backroom.model.job import Job, NewJob
     from backroom.model.job_types import JobType
     from backroom.store import Event, WorkerView
@@ -39,6 +41,15 @@ PATIENCE = 60.0
 LEASE_SECONDS = 2.0
 
 T = TypeVar("T")
+
+
+def _forget(app: Celery) -> None:
+    """Close an application, and what kombu would keep of it for the next one with the same address."""
+    connection = app.connection_for_write()
+    for group in (pools.producers, pools.connections):
+        group[connection].force_close_all()
+        del group[connection]
+    app.close()
 
 
 def eventually(look: Callable[[], T], *, until: Callable[[T], object] = bool, within: float = PATIENCE) -> T:
@@ -258,17 +269,16 @@ class Stage:
 
             eventually(lambda: ask("ping", {}, 1.0))  # it listens
             answer = ask(command, arguments, 10.0)
-            app.close()
+            _forget(app)
         return answer
 
     @contextmanager
     def _as_a_client(self) -> Iterator[None]:
-        """Celery's side of the library reads settings from the environment, and kombu keeps what it made of them."""
+        """Celery's side of the library reads settings from the environment."""
         with patch.dict(os.environ, self._environment):
             get_settings.cache_clear()
             yield
         get_settings.cache_clear()
-        pools.reset()
 
     # Jobs.
 

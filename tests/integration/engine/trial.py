@@ -122,7 +122,6 @@ class Refusal(Exception):
     """An error that knows what it is about."""
 
 
-
 @job("flaky")
 def flaky(data: dict[str, Any]) -> str:
     """Fail so many times, then succeed."""

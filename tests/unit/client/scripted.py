@@ -109,6 +109,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
+        self.send_header("Connection", "close")
         self.end_headers()
         for part in parts:
             if part is DROP:
@@ -118,7 +119,11 @@ class Handler(BaseHTTPRequestHandler):
                 assert self.rfile.read(1) == b"", "the client said something more"
                 self.script.left.set()
                 return
-            self.wfile.write(f"{len(part):x}\r\n".encode() + part + b"\r\n")
+            try:
+                self.wfile.write(f"{len(part):x}\r\n".encode() + part + b"\r\n")
+            except ConnectionError:  # the client has heard enough
+                self.script.left.set()
+                return
         self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, *args: Any) -> None:
