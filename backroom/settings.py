@@ -4,22 +4,34 @@ A setting's ``description`` is its documentation: `.env.example` lists the same 
 """
 
 from functools import cache
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-__all__ = ["Settings", "get_settings"]
+__all__ = ["Network", "Networks", "Settings", "get_settings"]
 
 MEBIBYTE = 1024 * 1024
 
 
+def _parts(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
 def _split(value: object) -> object:
     """Turn the comma-separated text of an environment variable into a tuple."""
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    return _parts(value) if isinstance(value, str) else value
+
+
+def _networks(value: object) -> object:
+    """Turn comma-separated CIDRs into networks; a lone address is a network of one."""
+    return tuple(ip_network(part) for part in _parts(value)) if isinstance(value, str) else value
 
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Network = IPv4Network | IPv6Network
+Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)]
 
 
 class Settings(BaseSettings):
@@ -82,7 +94,7 @@ class Settings(BaseSettings):
     allowed_hosts: Words = Field(
         (), description="Comma-separated host names, beside localhost, that the API answers to while it has no keys."
     )
-    webhook_allowed_networks: Words = Field(
+    webhook_allowed_networks: Networks = Field(
         (), description="Comma-separated private networks (CIDR) that webhooks may reach. Empty: none."
     )
     allow_unknown_job_types: bool = Field(default=False, description="Accept jobs whose name no worker offers.")

@@ -11,10 +11,11 @@ from pydantic import ConfigDict, Field, model_validator
 
 from backroom import Exponential, Unrecoverable, current_job, job
 from backroom.model.errors import TooLarge
+from backroom.outbound import check_status
 from services.worker.support.artifacts import ArtifactStore
+from services.worker.support.calling import outbound
 from services.worker.support.data import HttpUrl, JobData
 from services.worker.support.endings import unrecoverable
-from services.worker.support.outbound import Outbound, check_status
 from services.worker.support.settings import JobSettings, get_job_settings
 
 log = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ def load(source: FromUrl | FromBase64, settings: JobSettings) -> bytes:
     if isinstance(source, FromBase64):
         with unrecoverable(binascii.Error, ValueError):
             return base64.b64decode(source.base64, validate=True)
-    with Outbound.from_settings(settings) as client:
+    with outbound(settings) as client:
         response = client.get(source.url)
     check_status(response)
     return response.body

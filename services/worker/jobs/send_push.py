@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, JsonValue
 
 from backroom import Exponential, Unrecoverable, job
+from backroom.outbound import check_status, origin
+from services.worker.support.calling import outbound
 from services.worker.support.data import JobData
 from services.worker.support.endings import unrecoverable
-from services.worker.support.outbound import Outbound, check_status, origin
 from services.worker.support.settings import JobSettings, get_job_settings
 from services.worker.support.webpush import MAX_MESSAGE_BYTES, InvalidKey, VapidKey, encrypt
 
@@ -84,7 +85,7 @@ def send_push(data: SendPush) -> dict[str, Any]:
     }
     if data.topic is not None:
         headers["Topic"] = data.topic
-    with Outbound.from_settings(settings) as client:
+    with outbound(settings) as client:
         response = client.post(endpoint, body, headers)
     if response.status in {404, 410}:
         raise SubscriptionGone(f"subscription gone: {origin(endpoint)} answered {response.status}")

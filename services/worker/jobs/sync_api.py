@@ -17,11 +17,12 @@ from requests.utils import parse_header_links
 from backroom import Exponential, Unrecoverable, current_job, job
 from backroom.engine.app import current_store
 from backroom.model.errors import NotFound, TooLarge
+from backroom.outbound import CallFailed, Response, check_status, origin
 from backroom.store import Rate
 from services.worker.support.artifacts import Artifact, ArtifactStore
+from services.worker.support.calling import outbound
 from services.worker.support.data import HttpUrl, JobData
 from services.worker.support.endings import follow_up_id, unrecoverable
-from services.worker.support.outbound import CallFailed, Outbound, Response, check_status, origin
 from services.worker.support.rate import require_rate
 from services.worker.support.settings import JobSettings, get_job_settings
 
@@ -125,7 +126,7 @@ def pull(url: str, etag: str | None, settings: JobSettings) -> Response:
         headers["Authorization"] = f"Bearer {token.get_secret_value()}"
     if etag is not None:
         headers["If-None-Match"] = etag
-    with Outbound.from_settings(settings) as client:
+    with outbound(settings) as client:
         response = client.get(url, headers, redirects=0)
     check_status(response)
     return response

@@ -1,32 +1,20 @@
 """The settings of the jobs that come with the stack, read from the environment like all others."""
 
 from functools import cache
-from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-__all__ = ["JobSettings", "Network", "get_job_settings"]
+from backroom.settings import Networks
+
+__all__ = ["JobSettings", "get_job_settings"]
 
 MEBIBYTE = 1024 * 1024
 
-Network = IPv4Network | IPv6Network
-
-
 _ADDRESS = r"[^\s<>@,;:\"\\()]+@[^\s<>@,;:\"\\()]+"
 _SENDER = rf"^({_ADDRESS}|[^\x00-\x1f\x7f<>@,;:\"\\()]+ <{_ADDRESS}>)$"
-
-
-def _networks(value: object) -> object:
-    """Turn comma-separated CIDRs into networks; a lone address is a network of one."""
-    if isinstance(value, str):
-        return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
-    return value
-
-
-Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)]
 
 
 class JobSettings(BaseSettings):

@@ -9,9 +9,8 @@ import pytest
 from PIL import Image
 
 from backroom import RetryAfter, Unrecoverable
+from backroom.outbound import AddressRefused, CallFailed, ResponseTooLarge
 from services.worker.jobs.resize_image import resize_image
-from services.worker.support.network import AddressRefused
-from services.worker.support.outbound import CallFailed, ResponseTooLarge
 from tests.integration.jobs.servers import Answer, http_server
 
 if TYPE_CHECKING:

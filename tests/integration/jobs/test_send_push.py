@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from backroom import RetryAfter, Unrecoverable
+from backroom.outbound import AddressRefused, CallFailed, NotCallable
 from services.worker.jobs.send_push import SubscriptionGone, send_push
-from services.worker.support.network import AddressRefused
-from services.worker.support.outbound import CallFailed, NotCallable
 from services.worker.support.webpush import VapidKey
 from tests.integration.jobs.servers import Answer, Authority, HttpServer, http_server
 from tests.unit.jobs.browser import Browser, verify

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from backroom import Unrecoverable
 from backroom.model.errors import InvalidInput
 from backroom.model.job_types import check_data
+from backroom.outbound import CallFailed, Response
 from services.worker.jobs.sync_api import SyncApi, assemble, field_at, items_of, lines, next_url, parse, part_name
-from services.worker.support.outbound import CallFailed, Response
 
 if TYPE_CHECKING:
     from services.worker.support.artifacts import ArtifactStore

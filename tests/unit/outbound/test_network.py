@@ -5,7 +5,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from services.worker.support.network import AddressRefused, NetworkPolicy
+from backroom.outbound import AddressRefused, NetworkPolicy
 
 PUBLIC = [
     "1.1.1.1",

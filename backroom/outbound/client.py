@@ -1,4 +1,4 @@
-"""The HTTP client of the jobs: it calls permitted addresses only, reads bounded bodies, and never waits for ever.
+"""An HTTP client for jobs and webhooks: it calls permitted addresses only, reads bounded bodies, and never hangs.
 
 It is `requests` with another way to connect. Host names stay in the URL, so TLS verifies the certificate against the
 name that was asked for, while the socket goes to the address that was checked. Redirects are followed one by one
@@ -23,9 +23,8 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError, NewConnectionError
 from urllib3.util.connection import create_connection
 
-from backroom import RetryAfter, Unrecoverable
-from services.worker.support.network import NetworkPolicy
-from services.worker.support.settings import JobSettings
+from backroom.model.control import RetryAfter, Unrecoverable
+from backroom.outbound.network import NetworkPolicy
 
 __all__ = [
     "CallFailed",
@@ -186,16 +185,6 @@ class Outbound:
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
 
-    @classmethod
-    def from_settings(cls, settings: JobSettings) -> Self:
-        """The client as the operator has set it up."""
-        return cls(
-            policy=NetworkPolicy(settings.jobs_allowed_networks),
-            timeout=settings.jobs_timeout_seconds,
-            max_bytes=settings.jobs_max_response_bytes,
-            ca_file=settings.jobs_ca_file,
-        )
-
     def __enter__(self) -> Self:
         return self
 
@@ -219,11 +208,22 @@ class Outbound:
             url = target
         raise NotCallable(f"{first} redirects more than {redirects} times, at last to {url[:200]!r}")
 
-    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Response:
-        """POST ``body`` to ``url``; a redirect is not followed. Raises as `get` does."""
-        return self._call("POST", url, headers, body)
+    def post(self, url: str, body: bytes, headers: Mapping[str, str], *, read: bool = True) -> Response:
+        """POST ``body`` to ``url``; a redirect is not followed. Raises as `get` does.
 
-    def _call(self, method: str, url: str, headers: Mapping[str, str] | None, body: bytes | None = None) -> Response:
+        With ``read=False`` the body of the answer is left unread, and is empty here.
+        """
+        return self._call("POST", url, headers, body, read=read)
+
+    def _call(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None,
+        body: bytes | None = None,
+        *,
+        read: bool = True,
+    ) -> Response:
         where = origin(url)
         try:
             with self._session.request(
@@ -235,7 +235,7 @@ class Outbound:
                 stream=True,
                 verify=self._verify,
             ) as response:
-                content = self._read(response, where)
+                content = self._read(response, where) if read else b""
                 return Response(response.status_code, CaseInsensitiveDict(response.headers), content, url)
         except (requests.exceptions.InvalidURL, requests.exceptions.InvalidHeader, UnicodeError) as error:
             raise NotCallable(f"cannot be called: {error}") from error

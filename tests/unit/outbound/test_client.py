@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from backroom import RetryAfter, Unrecoverable
-from services.worker.support.outbound import (
+from backroom.outbound import (
     CallFailed,
     NotCallable,
     Outbound,

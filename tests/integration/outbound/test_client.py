@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from services.worker.support.network import AddressRefused, NetworkPolicy
-from services.worker.support.outbound import CallFailed, NotCallable, Outbound, ResponseTooLarge
+from backroom.outbound import AddressRefused, CallFailed, NetworkPolicy, NotCallable, Outbound, ResponseTooLarge
 from tests.integration.jobs.servers import Answer, Authority, Request, http_server
 
 if TYPE_CHECKING:

@@ -1,7 +1,8 @@
-"""Which addresses jobs may call.
+"""Which addresses may be called.
 
-Whoever may submit a job chooses what a worker calls, and a worker stands inside the private network. So jobs reach
-public addresses only, unless the operator allows a network (`BACKROOM_JOBS_ALLOWED_NETWORKS`).
+Whoever may submit a job chooses what a worker calls, and a worker stands inside the private network. So jobs and
+webhooks reach public addresses only, unless the operator allows a network (`BACKROOM_JOBS_ALLOWED_NETWORKS`,
+`BACKROOM_WEBHOOK_ALLOWED_NETWORKS`).
 
 A host name is resolved once, **every** address it has is checked, and the caller connects to a checked address and not
 to the name: a name that changes its address between check and connection (DNS rebinding) gains nothing. Odd spellings
@@ -12,12 +13,12 @@ import socket
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
-from backroom import Unrecoverable
+from backroom.model.control import Unrecoverable
+from backroom.settings import Network
 
 __all__ = ["AddressRefused", "NetworkPolicy"]
 
 Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
 
 #: What is not the public IPv4 internet: IANA's registry of special-purpose addresses, multicast and reserved space.
 #: Kept here because `ipaddress.is_global` differs between Python releases. The last one is public by number only: a
@@ -58,17 +59,18 @@ _REFUSED_V6 = tuple(
 
 
 class AddressRefused(Unrecoverable):
-    """A job was told to call an address that jobs may not reach; trying again would change nothing."""
+    """What is to be called has an address that may not be reached; trying again would change nothing."""
 
 
 class NetworkPolicy:
     """Public addresses, and the networks the operator allows on top."""
 
-    def __init__(self, allowed: Iterable[Network] = ()) -> None:
-        self._allowed = tuple(allowed)
+    def __init__(self, allowed: Iterable[Network] = (), *, setting: str = "BACKROOM_JOBS_ALLOWED_NETWORKS") -> None:
+        """``setting``: where the operator allows networks, for the words of a refusal."""
+        self._allowed, self._setting = tuple(allowed), setting
 
     def permits(self, address: Address) -> bool:
-        """Whether jobs may connect to ``address``. An IPv4 address inside an IPv6 one counts as that IPv4 address."""
+        """Whether ``address`` may be called. An IPv4 address inside an IPv6 one counts as that IPv4 address."""
         if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
             address = address.ipv4_mapped
         if any(address in network for network in self._allowed if network.version == address.version):
@@ -87,7 +89,7 @@ class NetworkPolicy:
         for text in addresses:
             if not self.permits(ip_address(text)):
                 raise AddressRefused(
-                    f"{host!r} is {text}, a private or special address, which jobs may not call. "
-                    "If it is meant to be called, add its network to BACKROOM_JOBS_ALLOWED_NETWORKS."
+                    f"{host!r} is {text}, a private or special address, which may not be called from here. "
+                    f"If it is meant to be called, add its network to {self._setting}."
                 )
         return addresses
