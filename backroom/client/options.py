@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol, TypedDict, runtime_checkable
 
-from backroom.model.backoff import Backoff, Exponential, Fixed, seconds_of
+from backroom.model.backoff import Backoff, Exponential, Fixed, milliseconds_of, seconds_of
 
 __all__ = ["Duration", "Keep", "NewJob", "Options", "Webhook", "data_json", "milliseconds", "options_json", "time_json"]
 
@@ -99,7 +99,7 @@ def data_json(data: object) -> object:
 
 def milliseconds(duration: Duration) -> int:
     """A duration as the API has it."""
-    return round(seconds_of(duration) * 1000)
+    return milliseconds_of(duration)
 
 
 def time_json(moment: datetime) -> str:

@@ -15,7 +15,7 @@ from backroom.engine import current
 from backroom.engine.deferral import Deferral
 from backroom.engine.errors import message_of
 from backroom.engine.retrying import next_delay_ms
-from backroom.model.backoff import Backoff, CustomBackoff, Exponential, Fixed, seconds_of
+from backroom.model.backoff import Backoff, CustomBackoff, Exponential, Fixed, milliseconds_of, seconds_of
 from backroom.model.control import RateLimited, RetryAfter
 from backroom.model.errors import InvalidInput
 from backroom.model.job import DEFAULT_QUEUE
@@ -129,7 +129,7 @@ def job(  # noqa: PLR0913 - one keyword an option
     }
     if isinstance(backoff, Fixed | Exponential):
         kind = "fixed" if isinstance(backoff, Fixed) else "exponential"
-        raw["backoff"] = {"type": kind, "delay": round(backoff.delay * 1000), "jitter": backoff.jitter}
+        raw["backoff"] = {"type": kind, "delay": milliseconds_of(backoff.delay), "jitter": backoff.jitter}
     options = parse_options({option: value for option, value in raw.items() if value is not None}, "")
     current.set_options(name, options)
     custom = backoff if callable(backoff) and not isinstance(backoff, Backoff) else None
@@ -157,7 +157,7 @@ def job(  # noqa: PLR0913 - one keyword an option
 
 
 def _milliseconds(duration: Seconds | None) -> int | None:
-    return None if duration is None else round(seconds_of(duration) * 1000)
+    return None if duration is None else milliseconds_of(duration)
 
 
 def _retention(wish: int | Mapping[str, int] | None) -> Any:

@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from backroom.model.backoff import MAX_BACKOFF_SECONDS, Backoff, CustomBackoff, seconds_of
+from backroom.model.backoff import MAX_BACKOFF_SECONDS, Backoff, CustomBackoff, milliseconds_of, seconds_of
 from backroom.model.control import Unrecoverable
 from backroom.model.options import BackoffOption
 
@@ -23,14 +23,14 @@ def next_delay_ms(
         return None
     own = options.get("backoff")
     if own is not None:
-        return round(BackoffOption.model_validate(own).rule().seconds(attempt) * 1000)
+        return milliseconds_of(BackoffOption.model_validate(own).rule().seconds(attempt))
     if default is None:
         return 0
     if isinstance(default, Backoff):
-        return round(default.seconds(attempt) * 1000)
+        return milliseconds_of(default.seconds(attempt))
     try:
         seconds = seconds_of(default(attempt, error))
-        return None if seconds < 0 else round(min(seconds, MAX_BACKOFF_SECONDS) * 1000)
+        return None if seconds < 0 else milliseconds_of(min(seconds, MAX_BACKOFF_SECONDS))
     except Exception:
         logger.exception("the backoff strategy of a job type failed; trying again at once")
         return 0

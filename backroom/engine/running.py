@@ -29,6 +29,7 @@ from backroom.engine.deferral import Deferral
 from backroom.engine.errors import error_text, failure_text, plain_error
 from backroom.engine.reporting import reporter
 from backroom.engine.retrying import next_delay_ms
+from backroom.model.backoff import milliseconds_of
 from backroom.settings import Settings
 from backroom.store.execution import Outcome, encode_outcome
 
@@ -327,7 +328,7 @@ def _staged_retry(job: current.RunningJob, error: str) -> Ended:
 
 
 def _staged_delay(job: current.RunningJob) -> int:
-    return max(0, round((job.staged_for - time.time()) * 1000))
+    return max(0, milliseconds_of(job.staged_for - time.time()))
 
 
 def _retry(retry: Retry, job: current.RunningJob) -> Ended:
@@ -343,9 +344,9 @@ def _delay_ms(when: Any) -> int:
     if when is None:
         return 0
     if isinstance(when, int | float):
-        return round(when * 1000)
+        return milliseconds_of(when)
     due: float = when.timestamp()
-    return round((due - time.time()) * 1000)
+    return milliseconds_of(due - time.time())
 
 
 def _rejected(rejected: Reject, job: current.RunningJob) -> Ended:

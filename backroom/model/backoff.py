@@ -1,11 +1,12 @@
 """Backoff: how long a failed job waits before its next try."""
 
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-__all__ = ["MAX_BACKOFF_SECONDS", "Backoff", "CustomBackoff", "Exponential", "Fixed", "seconds_of"]
+__all__ = ["MAX_BACKOFF_SECONDS", "Backoff", "CustomBackoff", "Exponential", "Fixed", "milliseconds_of", "seconds_of"]
 
 #: No backoff is longer than this: 366 days.
 MAX_BACKOFF_SECONDS = 366 * 86_400.0
@@ -17,6 +18,11 @@ CustomBackoff = Callable[[int, BaseException], float]
 def seconds_of(value: float | timedelta) -> float:
     """A duration given in seconds or as a `timedelta`, in seconds."""
     return value.total_seconds() if isinstance(value, timedelta) else float(value)
+
+
+def milliseconds_of(value: float | timedelta) -> int:
+    """A duration given in seconds or as a `timedelta`, in whole ms: rounded up, for nothing may come early."""
+    return math.ceil(round(seconds_of(value) * 1000, 3))  # 16.1 s are 16100 ms, though 16.1 * 1000 is a little more
 
 
 @dataclass(frozen=True, slots=True)

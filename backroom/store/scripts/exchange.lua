@@ -55,9 +55,12 @@ local function claim_from(queue, most)
   if started > 0 then redis.call('ZADD', state_key(queue, 'active'), unpack(leases)) end
   local known = meta(queue)
   if known.max and started > 0 then
-    if known.window_end <= now then known.window_end, known.window_count = now + known.duration, 0 end
+    if known.window_end <= now then
+      known.window_begin, known.window_end, known.window_count = now, soon + known.duration, 0
+    end
     known.window_count = known.window_count + started
-    redis.call('HSET', queue_key(queue), 'windowEnd', known.window_end, 'windowCount', known.window_count)
+    redis.call('HSET', queue_key(queue), 'windowBegin', known.window_begin, 'windowEnd', known.window_end,
+      'windowCount', known.window_count)
   end
   return started
 end

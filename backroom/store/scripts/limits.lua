@@ -10,7 +10,7 @@ know_queue(queue)
 for _, field in ipairs({'concurrency', 'rateMax', 'rateDuration', 'maxLength'}) do
   if limits[field] then redis.call('HSET', key, field, limits[field]) else redis.call('HDEL', key, field) end
 end
-if not limits.rateMax then redis.call('HDEL', key, 'windowEnd', 'windowCount', 'limitedUntil') end
+if not limits.rateMax then redis.call('HDEL', key, 'windowBegin', 'windowEnd', 'windowCount', 'limitedUntil') end
 redis.call('ZREM', P .. 'limited', queue)
 note_change(queue)
 settle_queues()

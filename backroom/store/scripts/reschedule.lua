@@ -7,7 +7,8 @@
 local job = load(ARGV[2])
 if not job then return {'missing'} end
 if job.state ~= 'delayed' then return {'state', job.state} end
-local due = tonumber(ARGV[3]) or now + tonumber(ARGV[4])
+local delay = tonumber(ARGV[4]) or 0
+local due = tonumber(ARGV[3]) or (delay > 0 and soon + delay or now)
 take_out(job)
 if due > now then
   to_delayed(job.id, job.queue, job.name, due, 'delayed')
@@ -15,7 +16,7 @@ else
   local ttl = tonumber(redis.call('HGET', job_key(job.id), 'ttl'))
   to_waiting(job.id, job.queue, job.name, job.priority, job.lifo, now)
   redis.call('HDEL', job_key(job.id), 'runAt', 'why', 'ttl')
-  if ttl then start_ttl(job.id, job.queue, ttl, now) end
+  if ttl then start_ttl(job.id, job.queue, ttl, soon) end
 end
 settle_queues()
 return {'ok'}

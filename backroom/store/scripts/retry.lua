@@ -23,7 +23,7 @@ elseif made >= (tonumber(was[5]) or 1) then
 end
 redis.call('HDEL', key, 'finished', 'result', 'run', 'started', 'worker', 'progress', 'why', 'stalled', 'deferred', 'expires', 'told')
 to_waiting(job.id, job.queue, job.name, job.priority, job.lifo, now)
-if options.ttl then start_ttl(job.id, job.queue, options.ttl, now) end
+if options.ttl then start_ttl(job.id, job.queue, options.ttl, soon) end
 settle_queues()
 write_metrics()
 return {'ok'}

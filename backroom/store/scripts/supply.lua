@@ -17,7 +17,7 @@ redis.call('HDEL', key, 'expects')
 give(job, cjson.decode(ARGV[3]))
 local delay = tonumber(ARGV[4])
 if delay > 0 then
-  to_delayed(job.id, job.queue, job.name, now + delay, 'delayed')
+  to_delayed(job.id, job.queue, job.name, soon + delay, 'delayed')
 else
   to_waiting(job.id, job.queue, job.name, job.priority, job.lifo, now)
 end

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backroom.model.backoff import MAX_BACKOFF_SECONDS, Backoff, Exponential, Fixed, seconds_of
+from backroom.model.backoff import MAX_BACKOFF_SECONDS, Backoff, Exponential, Fixed, milliseconds_of, seconds_of
 
 delays = st.floats(0, MAX_BACKOFF_SECONDS)
 attempts = st.integers(1, 10_000)
@@ -71,3 +71,16 @@ def test_rules_of_different_kinds_are_not_equal() -> None:
 def test_the_base_is_no_rule() -> None:
     with pytest.raises(NotImplementedError, match="use Fixed or Exponential"):
         Backoff(1).seconds(1)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "milliseconds"),
+    [(0, 0), (16.1, 16100), (2.007, 2007), (0.0001, 1), (1.00049, 1001), (timedelta(microseconds=1), 1), (-1, -1000)],
+)
+def test_durations_are_rounded_up_to_whole_milliseconds(seconds: float | timedelta, milliseconds: int) -> None:
+    assert milliseconds_of(seconds) == milliseconds
+
+
+@given(st.integers(0, 10**9))
+def test_whole_milliseconds_stay_what_they_are(milliseconds: int) -> None:
+    assert milliseconds_of(milliseconds / 1000) == milliseconds

@@ -9,10 +9,12 @@ import pytest
 
 from backroom.model.errors import InvalidInput, NotFound, WrongState
 from backroom.model.states import State
-from tests.unit.store.hand import LONG, Worker, a_job, counts, events, eventually, order, state, submit
+from backroom.store import Rate
+from tests.unit.store.hand import LONG, Worker, a_job, counts, events, eventually, order, state, submit, submit_many
 
 if TYPE_CHECKING:
     from backroom.store import Store
+    from backroom.store.execution import OutcomeKind
 
 SHARED_MS = "2099-12-31T23:59:59.999Z"
 SHARED = 4_102_444_799_999
@@ -26,9 +28,14 @@ def pull_forward(store: Store, queue: str = "default", *, by_ms: int) -> None:
     store.redis.zadd(store.keys.single("due"), {queue: (scores[0][1] - by_ms * 2048) // 2048})
 
 
-def server_ms(store: Store) -> int:
+def micros(store: Store) -> int:
+    """The store's time in µs since 1970."""
     seconds, micros = store.redis.time()
-    return int(seconds) * 1000 + int(micros) // 1000
+    return int(seconds) * 1_000_000 + int(micros)
+
+
+def server_ms(store: Store) -> int:
+    return micros(store) // 1000
 
 
 def test_a_delayed_job_is_not_started_early(store: Store, worker: Worker) -> None:
@@ -39,6 +46,67 @@ def test_a_delayed_job_is_not_started_early(store: Store, worker: Worker) -> Non
 
     assert server_ms(store) >= before + 40
     assert store.inspection.get(claimed.id).run_at is None
+
+
+def check_that_none_is_early(store: Store, worker: Worker, due: dict[str, int]) -> None:
+    """Claim all of these jobs as soon as may be; none before its due time (µs)."""
+    while due:
+        claimed = worker.claim(5)
+        now = micros(store)
+        assert [due[job.id] - now for job in claimed if due[job.id] > now] == []
+        for job in claimed:
+            del due[job.id]
+
+
+def test_of_thousands_of_delayed_jobs_none_starts_a_microsecond_early(store: Store, worker: Worker) -> None:
+    delays = {submit(store, delay=delay): delay for delay in [500 + 7 * number % 1000 for number in range(3000)]}
+    stored = store.redis.zrange(store.keys.index("queue", "default"), 0, -1, withscores=True)  # when, to the µs
+
+    check_that_none_is_early(store, worker, {job_id: int(at) + delays[job_id] * 1000 for job_id, at in stored})
+
+
+def test_what_is_rescheduled_does_not_start_a_microsecond_early(store: Store, worker: Worker) -> None:
+    due = {}
+    for number, job_id in enumerate(submit_many(store, 500, delay=LONG)):
+        delay = 100 + number % 40
+        due[job_id] = micros(store) + delay * 1000
+        store.actions.reschedule(job_id, delay_ms=delay)
+
+    check_that_none_is_early(store, worker, due)
+
+
+@pytest.mark.parametrize("kind", ["retry", "retry-after"])
+def test_another_try_does_not_start_a_microsecond_early(store: Store, worker: Worker, kind: OutcomeKind) -> None:
+    submit_many(store, 500, attempts=2)
+    due = {}
+    for number, job in enumerate(worker.claim(500)):
+        delay = 100 + number % 40
+        due[job.id] = micros(store) + delay * 1000
+        assert worker.end(job, kind, delay=delay)
+
+    check_that_none_is_early(store, worker, due)
+
+
+@pytest.mark.parametrize("kind", ["rate-limited", "completed"])
+def test_no_limited_queue_goes_on_a_microsecond_early(store: Store, worker: Worker, kind: OutcomeKind) -> None:
+    """Whether a job has asked for the pause, or the queue has a rate."""
+    window = 5
+    if kind == "completed":
+        store.queues.set_limits("default", rate=Rate(1, window))
+    submit_many(store, 100)
+    opens = 0
+    for _ in range(100):
+        before = micros(store)
+        claimed = worker.claim()
+        while not claimed:  # without a pause, so as to see it if it were early
+            before = micros(store)
+            claimed = worker.claim()
+        [job] = claimed
+        assert micros(store) >= opens
+        if kind == "rate-limited":
+            before = micros(store)
+        opens = before + window * 1000
+        assert worker.end(job, kind, delay=window)
 
 
 def test_a_claim_promotes_what_is_due_without_anybody_else(store: Store, worker: Worker) -> None:

@@ -6,6 +6,7 @@ local settings = cmsgpack.unpack(ARGV[1])
 local clock = redis.call('TIME')
 local micros = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
 local now = math.floor(micros / 1000)
+local soon = math.ceil(micros / 1000) -- what comes so many ms from now counts from here: never early
 
 local DELAY_STEPS = 2048       -- order among jobs due in the same ms: due time * 2048 + position
 local PRIORITY_STEP = 4294967296 -- 2^32: waiting score = priority * 2^32 + 2^31 + sequence

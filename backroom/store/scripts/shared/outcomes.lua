@@ -64,7 +64,7 @@ end
 -- Back to where it was claimed from: it was not started, and does not count in the rate window it was claimed in.
 local function put_back(held)
   local known = meta(held.queue)
-  if known.max and known.window_end > now and held.started >= known.window_end - known.duration and known.window_count > 0 then
+  if known.max and known.window_end > now and held.started >= known.window_begin and known.window_count > 0 then
     known.window_count = known.window_count - 1
     redis.call('HINCRBY', queue_key(held.queue), 'windowCount', -1)
   end
@@ -91,11 +91,11 @@ local function defer(held, outcome)
   end
   if outcome.outcome == 'rate-limited' then
     local known = meta(held.queue)
-    known.limited_until = math.max(known.limited_until, now + delay) -- the longest wish of several jobs holds
+    known.limited_until = math.max(known.limited_until, soon + delay) -- the longest wish of several jobs holds
     redis.call('HSET', queue_key(held.queue), 'limitedUntil', known.limited_until)
     to_place(held.id, held.queue, held.name, held.score)
   elseif delay > 0 then
-    to_delayed(held.id, held.queue, held.name, now + delay, 'retry-after')
+    to_delayed(held.id, held.queue, held.name, soon + delay, 'retry-after')
   else
     to_waiting(held.id, held.queue, held.name, held.priority, held.lifo, now)
   end
@@ -107,7 +107,7 @@ local function try_again(held, outcome, ...)
   count('retries', held.queue, held.name)
   if outcome.staged then give(held, cjson.decode(outcome.staged)) end
   if (outcome.delay or 0) > 0 then
-    to_delayed(held.id, held.queue, held.name, now + outcome.delay, 'backoff')
+    to_delayed(held.id, held.queue, held.name, soon + outcome.delay, 'backoff')
   else
     to_waiting(held.id, held.queue, held.name, held.priority, held.lifo, now)
   end
@@ -119,7 +119,7 @@ local function go_on(held, staged, delay, expects, forsaken)
   if held.cancel then return end_cancelled(held) end
   if staged then
     give(held, cjson.decode(staged))
-    if delay > 0 then return to_delayed(held.id, held.queue, held.name, now + delay, 'delayed') end
+    if delay > 0 then return to_delayed(held.id, held.queue, held.name, soon + delay, 'delayed') end
     to_waiting(held.id, held.queue, held.name, held.priority, held.lifo, now)
   elseif forsaken then
     end_failed(held, forsaken)

@@ -28,10 +28,11 @@ local function meta(queue)
   local known = meta_of[queue]
   if known then return known end
   local found = redis.call('HMGET', queue_key(queue), 'paused', 'concurrency', 'rateMax', 'rateDuration',
-    'windowEnd', 'windowCount', 'limitedUntil')
+    'windowBegin', 'windowEnd', 'windowCount', 'limitedUntil')
   known = {
     paused = found[1] == '1', concurrency = tonumber(found[2]), max = tonumber(found[3]), duration = tonumber(found[4]),
-    window_end = tonumber(found[5]) or 0, window_count = tonumber(found[6]) or 0, limited_until = tonumber(found[7]) or 0,
+    window_begin = tonumber(found[5]) or 0, window_end = tonumber(found[6]) or 0, window_count = tonumber(found[7]) or 0,
+    limited_until = tonumber(found[8]) or 0,
   }
   meta_of[queue] = known
   return known

@@ -37,7 +37,7 @@ local function store(job, place)
   event('added', id, queue, name)
   count('submitted', queue, name)
   rate(queue, 'submitted')
-  local due = job.runAt or (job.delay and job.delay > 0 and now + job.delay)
+  local due = job.runAt or (job.delay and job.delay > 0 and soon + job.delay)
   if due and due > now then
     if job.ttl then add('ttl', job.ttl) end
     redis.call('HSET', job_key(id), unpack(record))
@@ -50,6 +50,6 @@ local function store(job, place)
   enter(state_key(queue, 'waiting'), waiting_score(job), id)
   event('waiting', id, queue, name)
   note_change(queue)
-  if job.ttl then start_ttl(id, queue, job.ttl, now) end
+  if job.ttl then start_ttl(id, queue, job.ttl, soon) end
   return 'waiting'
 end
