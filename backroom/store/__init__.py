@@ -2,8 +2,9 @@
 
 from backroom.store.connection import connect
 from backroom.store.events import Event
-from backroom.store.listing import JobQuery, Page
+from backroom.store.listing import Page
 from backroom.store.metrics import Histogram, MetricsSnapshot
+from backroom.store.query import JobQuery
 from backroom.store.queues import Limits, QueueView, Rate
 from backroom.store.store import Store
 from backroom.store.workers import WorkerView

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 from backroom.model.errors import InvalidInput
 
-__all__ = ["ANYWHERE", "CHUNK", "Bounds", "Position", "Walk", "decode_cursor", "encode_cursor"]
+__all__ = ["ANYWHERE", "Bounds", "Cursor", "Position", "Walk", "decode_cursor", "encode_cursor"]
 
-#: The most positions that are read at once.
-CHUNK = 200
+#: Positions that are read of a set at once: as few when sets are many, and in the end as many.
+LEAST_AT_ONCE, MOST_AT_ONCE = 16, 1000
 
 
 class Position(NamedTuple):
@@ -44,22 +44,28 @@ class Walk:
     #: The walk begins behind this.
     after: Position | None
     descending: bool
+    #: About so many are wanted at first.
+    first: int
 
     def __iter__(self) -> Iterator[Position]:
         """The positions, read in chunks when they are needed."""
         bounds = self._behind(self.bounds, self.after)
         pipeline = self.redis.pipeline(transaction=False)
+        share = -(-self.first // max(1, len(self.keys)))
+        number = min(self.first, max(LEAST_AT_ONCE, 2 * share), MOST_AT_ONCE)
         for key in self.keys:
-            self._ask(pipeline, key, bounds, 0)
-        streams = [self._stream(key, bounds, rows) for key, rows in zip(self.keys, pipeline.execute(), strict=True)]
+            self._ask(pipeline, key, bounds, 0, number)
+        streams = [
+            self._stream(key, bounds, rows, number) for key, rows in zip(self.keys, pipeline.execute(), strict=True)
+        ]
         previous = None
         for position in heapq.merge(*streams, reverse=self.descending):
             if position != previous:
                 yield position
             previous = position
 
-    def _stream(self, key: str, bounds: Bounds, rows: list[str]) -> Iterator[Position]:
-        """The positions of one set; ``rows`` are the first of them."""
+    def _stream(self, key: str, bounds: Bounds, rows: list[str], number: int) -> Iterator[Position]:
+        """The positions of one set; ``rows`` are the first of them, of which so many were asked for."""
         after, offset = self.after, 0
         while True:
             chunk = [Position(float(score), member) for member, score in zip(rows[::2], rows[1::2], strict=True)]
@@ -68,13 +74,14 @@ class Walk:
                 if after is None or (position < after if self.descending else position > after):
                     last = position
                     yield position
-            if len(chunk) < CHUNK:
+            if len(chunk) < number:
                 return
             if last == after:  # a whole chunk of equal scores that lie before
                 offset += len(chunk)
             else:  # move the bounds along, so that offsets stay small and nothing shifts under them
                 after, bounds, offset = last, self._behind(bounds, last), 0
-            rows = self._ask(self.redis, key, bounds, offset)
+            number = min(MOST_AT_ONCE, 4 * number)
+            rows = self._ask(self.redis, key, bounds, offset, number)
 
     def _behind(self, bounds: Bounds, after: Position | None) -> Bounds:
         if after is None:
@@ -83,10 +90,10 @@ class Walk:
             return Bounds(bounds.low, min(bounds.high, after.score))
         return Bounds(max(bounds.low, after.score), bounds.high)
 
-    def _ask(self, redis: Any, key: str, bounds: Bounds, offset: int) -> Any:
+    def _ask(self, redis: Any, key: str, bounds: Bounds, offset: int, number: int) -> Any:
         first, last = (bounds.high, bounds.low) if self.descending else bounds
         order = ("REV",) if self.descending else ()
-        limit = ("LIMIT", offset, CHUNK, "WITHSCORES")
+        limit = ("LIMIT", offset, number, "WITHSCORES")
         return redis.execute_command("ZRANGE", key, _text(first), _text(last), "BYSCORE", *order, *limit)
 
 
@@ -94,19 +101,29 @@ def _text(score: float) -> str:
     return {float("inf"): "+inf", float("-inf"): "-inf"}.get(score) or repr(score)
 
 
-def encode_cursor(sort: str, position: Position) -> str:
-    """What a client gives back to go on behind ``position`` of a list in this order."""
-    text = json.dumps([sort, position.score, position.id], separators=(",", ":"))
+class Cursor(NamedTuple):
+    """Where a list goes on."""
+
+    after: Position
+    #: When the list was begun, in ms since 1970.
+    begun: int
+
+
+def encode_cursor(sort: str, cursor: Cursor) -> str:
+    """What a client gives back to go on with a list in this order."""
+    (score, job_id), begun = cursor
+    text = json.dumps([sort, score, job_id, begun], separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def decode_cursor(sort: str, cursor: str) -> Position:
-    """The position that `encode_cursor` encoded. Raises `InvalidInput` for anything else and for another order."""
+def decode_cursor(sort: str, cursor: str) -> Cursor:
+    """What `encode_cursor` encoded. Raises `InvalidInput` for anything else and for another order."""
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
-        of_sort, score, job_id = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-        if of_sort == sort and isinstance(score, float) and math.isfinite(score) and isinstance(job_id, str):
-            return Position(score, job_id)
+        of_sort, score, job_id, begun = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+        place = isinstance(score, float) and math.isfinite(score) and isinstance(job_id, str)
+        if of_sort == sort and place and type(begun) is int:
+            return Cursor(Position(score, job_id), begun)
     except (ValueError, TypeError, RecursionError):
         pass
     raise InvalidInput.at("/cursor", "invalid-cursor", f"is not a cursor of a list with sort={sort}; start without one")

@@ -10,6 +10,7 @@ if job.state ~= 'delayed' then return {'state', job.state} end
 local delay = tonumber(ARGV[4]) or 0
 local due = tonumber(ARGV[3]) or (delay > 0 and soon + delay or now)
 take_out(job)
+redis.call('HSET', job_key(job.id), 'moved', now) -- lists in the order of due times are told
 if due > now then
   to_delayed(job.id, job.queue, job.name, due, 'delayed')
 else

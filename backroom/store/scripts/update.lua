@@ -44,6 +44,7 @@ if change.priority and change.priority ~= job.priority then
     local ready = tonumber(redis.call('HGET', key, 'ready')) or now
     redis.call('ZREM', state_key(job.queue, 'waiting'), id)
     to_waiting(id, job.queue, job.name, change.priority, job.lifo, ready)
+    redis.call('HSET', key, 'moved', now) -- lists in the order of priorities are told
   end
 end
 settle_queues()

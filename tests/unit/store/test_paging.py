@@ -12,7 +12,7 @@ import pytest
 from backroom.model.errors import InvalidInput
 from backroom.model.job import INTERNAL_QUEUE
 from backroom.model.states import State
-from backroom.store import JobQuery, Store, connect, listing
+from backroom.store import JobQuery, Store, connect, listing, search
 from tests.unit.store.hand import LONG, Worker, a_job, outcome, submit
 
 if TYPE_CHECKING:
@@ -129,13 +129,15 @@ def encode(value: object) -> str:
         "é",
         "AAAA",
         encode([]),
-        encode(["-createdAt", 1.0]),
-        encode(["createdAt", 1.0, "a"]),
-        encode(["-createdAt", "1", "a"]),
-        encode(["-createdAt", 10**400, "a"]),
-        encode(["-createdAt", float("nan"), "a"]),
-        encode(["-createdAt", float("inf"), "a"]),
-        encode(["-createdAt", 1.0, 5]),
+        encode(["-createdAt", 1.0, "a"]),
+        encode(["createdAt", 1.0, "a", 5]),
+        encode(["-createdAt", "1", "a", 5]),
+        encode(["-createdAt", 10**400, "a", 5]),
+        encode(["-createdAt", float("nan"), "a", 5]),
+        encode(["-createdAt", float("inf"), "a", 5]),
+        encode(["-createdAt", 1.0, 5, 5]),
+        encode(["-createdAt", 1.0, "a", None]),
+        encode(["-createdAt", 1.0, "a", True]),
         encode({"a": 1}),
         base64.urlsafe_b64encode(b"[" * 5000).decode(),
         base64.urlsafe_b64encode(b"\xff\xfe").decode().rstrip("="),
@@ -211,11 +213,12 @@ def test_no_job_is_repeated_or_skipped_while_others_write(store: Store, redis_ur
     assert set(old) <= set(found) <= set(old) | set(written)
 
 
-@pytest.mark.parametrize("sorted_in_memory", [0, 99, 100, 1000])
-def test_a_state_that_many_jobs_are_in_is_paged_as_one_that_few_are_in(
-    store: Store, monkeypatch: pytest.MonkeyPatch, sorted_in_memory: int
+@pytest.mark.parametrize(("chunk", "most"), [(1, 0), (1, 99), (1, 10_000), (60, 10_000), (1000, 10_000)])
+def test_a_state_is_paged_alike_whether_jobs_are_walked_along_or_gathered(
+    store: Store, monkeypatch: pytest.MonkeyPatch, chunk: int, most: int
 ) -> None:
-    monkeypatch.setattr(listing, "_SORTED_IN_MEMORY", sorted_in_memory)
+    monkeypatch.setattr(search, "CHUNK", chunk)
+    monkeypatch.setattr(search, "MOST_EFFORT", most)
     ids = [job_id for queue in "ab" for job_id in submit_all(store, 50, queue=queue)]
     delayed = submit_all(store, 5, queue="a", delay=LONG)
 
@@ -226,7 +229,7 @@ def test_a_state_that_many_jobs_are_in_is_paged_as_one_that_few_are_in(
 def test_a_page_that_looks_at_much_and_finds_little_ends_early_and_goes_on(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listing, "_LOOKED_AT", 100)
+    monkeypatch.setattr(listing, "MOST_EFFORT", 1000)
     needle = submit(store, "needle")
     submit_all(store, 500)
 
