@@ -5,7 +5,7 @@ import sys
 
 __all__: list[str] = []
 
-BENCHMARKS = ("drain", "pickup", "recovery", "timing")
+BENCHMARKS = ("drain", "listing", "pickup", "recovery", "timing")
 
 
 def main() -> None:

@@ -28,12 +28,11 @@ _T = TypeVar("_T")
 
 #: Positions that are read, and members that are looked up, in one command.
 CHUNK: Final = 1000
-#: Effort is counted in look-ups in a set; looking at a job's record costs so many.
-RECORD: Final = 10
-#: What gathering may cost; above it only walking is left.
+#: Effort is counted in look-ups in a set, of about 2 µs; looking at a job's record costs so many (see
+#: `benchmarks.listing`). A filter of more sets than that is left to the look at the record.
+RECORD: Final = 20
+#: What gathering may cost; above it only walking is left. Also what a page may cost.
 MOST_EFFORT: Final = 100_000
-#: A filter of more sets than this is left to the look at the record.
-MOST_SETS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +125,13 @@ class Search:
         candidates, size = iter(positions), self._query.limit + 1
         while chunk := list(islice(candidates, size)):
             size = min(CHUNK, 2 * size)
-            left = chunk
+            left, effort = chunk, len(chunk)
             for group in self._filters:
-                if group is not source and left and len(group.keys) <= MOST_SETS:
+                if group is not source and left and len(group.keys) <= RECORD:
+                    effort += len(left) * len(group.keys)
                     members = {position.id for position in self._scored([each.id for each in left], group.keys)}
                     left = [position for position in left if position.id in members]
-            yield Found(self._matching(left), chunk[-1], len(chunk) + RECORD * len(left))
+            yield Found(self._matching(left), chunk[-1], effort + RECORD * len(left))
 
     def _matching(self, candidates: Sequence[Position]) -> list[Position]:
         """The candidates whose records say that they match."""
