@@ -30,6 +30,7 @@ def _networks(value: object) -> object:
 
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Numbers = Annotated[tuple[Annotated[int, Field(ge=0, le=30 * 86_400)], ...], NoDecode, BeforeValidator(_split)]
 Network = IPv4Network | IPv6Network
 Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)]
 
@@ -96,6 +97,36 @@ class Settings(BaseSettings):
     )
     webhook_allowed_networks: Networks = Field(
         (), description="Comma-separated private networks (CIDR) that webhooks may reach. Empty: none."
+    )
+    webhook_timeout_seconds: float = Field(
+        15.0, gt=0, le=300, description="How long a receiver of webhooks may take to connect and to answer, in seconds."
+    )
+    webhook_retry_seconds: Numbers = Field(
+        (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400),
+        max_length=100,
+        description="Comma-separated pauses between the tries to deliver a webhook, in seconds; each is lengthened at "
+        "random by up to a fifth.",
+    )
+    webhook_max_bytes: int = Field(
+        256 * 1024,
+        ge=1024,
+        description="What a webhook tells of a job's error, result, data and progress, in bytes; what is larger is "
+        "left out, and named.",
+    )
+    webhook_keep_seconds: int = Field(
+        7 * 86_400, ge=60, description="Deliveries of webhooks are kept this long after they have ended, in seconds."
+    )
+    webhook_keep_count: int = Field(
+        10_000, ge=1, le=1_000_000, description="At most this many ended deliveries are kept for a webhook."
+    )
+    webhook_max_pending: int = Field(
+        100_000,
+        ge=1,
+        le=10_000_000,
+        description="At most this many deliveries of a webhook wait or are retried; more are dropped, and counted.",
+    )
+    webhook_ca_file: str | None = Field(
+        None, description="A PEM file of certificate authorities that replaces the public ones for webhooks."
     )
     allow_unknown_job_types: bool = Field(default=False, description="Accept jobs whose name no worker offers.")
     job_type_ttl_seconds: int = Field(

@@ -7,6 +7,7 @@ __all__ = [
     "BackroomError",
     "FieldError",
     "InvalidInput",
+    "NotDeliverable",
     "NotFound",
     "QueueBusy",
     "QueueFull",
@@ -14,6 +15,7 @@ __all__ = [
     "StoreFull",
     "StoreUnavailable",
     "TooLarge",
+    "WebhooksFull",
     "WrongState",
 ]
 
@@ -76,6 +78,22 @@ class QueueBusy(BackroomError):
     def __init__(self, queue: str, active: int) -> None:
         self.queue, self.active = queue, active
         super().__init__(f"{active} jobs of the queue {queue!r} are running: wait for them, or force it.")
+
+
+class WebhooksFull(BackroomError):
+    """There are as many endpoints of webhooks as there may be; nothing was stored."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        super().__init__(f"There are {limit} endpoints of webhooks, and there may be no more: remove one.")
+
+
+class NotDeliverable(BackroomError):
+    """The delivery of a webhook cannot be made again now; nothing was changed."""
+
+    def __init__(self, delivery_id: str, reason: str) -> None:
+        self.delivery_id, self.reason = delivery_id, reason
+        super().__init__(f"Delivery {delivery_id!r} cannot be made again: {reason}.")
 
 
 class TooLarge(BackroomError):

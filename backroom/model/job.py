@@ -15,18 +15,22 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_QUEUE",
+    "DELIVER_WEBHOOK",
     "INTERNAL_QUEUE",
     "Job",
     "NewJob",
     "Submitted",
     "compact_json",
     "format_time",
+    "job_links",
     "new_job",
 ]
 
 DEFAULT_QUEUE = "default"
 #: Deliveries, heartbeats and maintenance; left out of lists, counts and streams unless asked for by name.
 INTERNAL_QUEUE = "_internal"
+#: The type of the internal jobs that deliver webhooks; no caller may submit one.
+DELIVER_WEBHOOK = "backroom.deliver-webhook"
 DEFAULT_MAX_DATA_BYTES = 256 * 1024
 DEFAULT_MAX_DEPTH = 64
 #: Jobs are listed by users' ids up to this length.
@@ -81,6 +85,8 @@ class NewJob:
     user_id: str | None = None
     #: W3C Trace Context of the caller.
     traceparent: str | None = None
+    #: The id of the request that submitted it.
+    request_id: str | None = None
     #: What Celery needs to run a task that was submitted through Celery, as JSON text.
     celery: str | None = None
 
@@ -92,6 +98,7 @@ def new_job(
     queue: str = DEFAULT_QUEUE,
     options: JobOptions | None = None,
     traceparent: str | None = None,
+    request_id: str | None = None,
     celery: str | None = None,
     pointer: str = "",
     max_data_bytes: int = DEFAULT_MAX_DATA_BYTES,
@@ -121,6 +128,7 @@ def new_job(
         options=options,
         user_id=user_id if isinstance(user_id, str) and 0 < len(user_id) <= MAX_USER_ID_LENGTH else None,
         traceparent=traceparent,
+        request_id=request_id,
         celery=celery,
     )
 
@@ -144,6 +152,12 @@ def format_time(value: datetime | None) -> str | None:
     if value is None:
         return None
     return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+def job_links(job_id: str) -> dict[str, str]:
+    """Where more about a job is, below the address of the API."""
+    own = f"/v1/jobs/{job_id}"
+    return {"self": own, "result": f"{own}/result", "logs": f"{own}/logs", "events": f"{own}/events"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

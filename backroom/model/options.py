@@ -19,6 +19,7 @@ from backroom.model import backoff as rules
 from backroom.model.errors import FieldError, InvalidInput
 from backroom.model.names import NAME_PATTERN, check_name
 from backroom.model.validation import CamelModel, field_errors
+from backroom.model.webhooks import WebhookOption
 
 __all__ = [
     "DAY_MS",
@@ -158,6 +159,7 @@ class JobOptions(CamelModel):
     remove_on_fail: Keep | None = None
     max_stalled: Annotated[int, Field(strict=True, ge=0, le=10_000)] | None = None
     tags: Annotated[tuple[JobTag, ...], Field(max_length=MAX_TAGS), AfterValidator(_once_each)] | None = None
+    webhook: WebhookOption | None = None
 
     @model_validator(mode="after")
     def _one_start_time(self) -> Self:
@@ -196,7 +198,7 @@ def check_run_at(due_ms: int, pointer: str) -> None:
 
 #: Options that will mean something one day, and what to say until then.
 _RESERVED = dict.fromkeys(
-    ("deduplication", "limits", "parent", "children", "webhook"),
+    ("deduplication", "limits", "parent", "children"),
     "is reserved for a later version and does not work yet",
 )
 #: BullMQ's options that mean nothing here, and what to do instead.

@@ -52,6 +52,8 @@ class Claimed(msgspec.Struct, frozen=True):
     traceparent: str
     #: Proves the holding; settling and renewing need it.
     token: str
+    #: The id of the request that submitted it, or "".
+    request_id: str = ""
 
 
 class Outcome(msgspec.Struct, omit_defaults=True):
@@ -208,5 +210,5 @@ def _check_number(number: int) -> None:
 
 
 def _claimed(row: list[str], token: str) -> Claimed:
-    job_id, name, queue, data, made, stalled, options, celery, trace = row
-    return Claimed(job_id, name, queue, data, int(made), int(stalled), options, celery, trace, token)
+    job_id, name, queue, data, made, stalled, options, celery, trace, request = row
+    return Claimed(job_id, name, queue, data, int(made), int(stalled), options, celery, trace, token, request)

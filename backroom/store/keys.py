@@ -47,6 +47,14 @@ class Keys:
         """Sorted set with one member while idle workers, a queue's workers, or the scheduler have something to do."""
         return f"{self.prefix}:wake:{who}" if who else f"{self.prefix}:wake"
 
+    def webhook(self, webhook: str) -> str:
+        """Hash: an endpoint of webhooks; ``jobs``: the secrets of the jobs' own webhooks."""
+        return f"{self.prefix}:webhook:{webhook}"
+
+    def delivery(self, delivery_id: str) -> str:
+        """Hash: one delivery of a webhook."""
+        return f"{self.prefix}:delivery:{delivery_id}"
+
     def single(self, name: str) -> str:
         """A key that exists once: queues, events, metrics, workers, types, control, ..."""
         return f"{self.prefix}:{name}"

@@ -7,6 +7,7 @@ from backroom.model.errors import QueueFull
 from backroom.model.job import NewJob, Submitted, compact_json
 from backroom.model.options import Keep
 from backroom.model.states import State
+from backroom.model.webhooks import WebhookOption
 from backroom.store.part import Part
 from backroom.store.scripts import pack
 
@@ -23,6 +24,11 @@ def _keep(wish: Keep | None) -> str | None:
     if isinstance(wish, bool):
         return "0" if wish else "1"
     return f"{'' if wish.age is None else wish.age}:{'' if wish.count is None else wish.count}"
+
+
+def _hook(webhook: WebhookOption | None) -> str | None:
+    """A webhook as `scripts/shared/events.lua` reads it: ``' event event url'``."""
+    return None if webhook is None else f" {' '.join(webhook.events)} {webhook.url}"
 
 
 def record_of(job: NewJob) -> dict[str, Any]:
@@ -43,12 +49,15 @@ def record_of(job: NewJob) -> dict[str, Any]:
             "keepF": _keep(options.remove_on_fail),
             "tags": options.tags or None,
             "options": compact_json(options.to_dict()),
+            "hook": _hook(options.webhook),
         }
         record.update({name: value for name, value in optional.items() if value is not None})
     if job.user_id is not None:
         record["user"] = job.user_id
     if job.traceparent is not None:
         record["trace"] = job.traceparent
+    if job.request_id is not None:
+        record["request"] = job.request_id
     if job.celery is not None:
         record["celery"] = job.celery
     return record

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import orjson
 
-from backroom.model.job import Job
+from backroom.model.job import Job, job_links
 from backroom.model.states import FINISHED
 
 __all__ = ["RETRY_SECONDS", "job_etag", "job_links", "job_view", "unfinished_headers", "versions_in"]
@@ -15,12 +15,6 @@ __all__ = ["RETRY_SECONDS", "job_etag", "job_links", "job_view", "unfinished_hea
 _STRONG_TAG: Final = re.compile(r'(?:^|,)\s*"([^"-]*)-[^"]*"')
 RETRY_SECONDS: Final = 1
 """``Retry-After`` of a job that is not finished: when asking again may be worth it."""
-
-
-def job_links(job_id: str) -> dict[str, str]:
-    """Where more about a job is."""
-    self = f"/v1/jobs/{job_id}"
-    return {"self": self, "result": f"{self}/result", "logs": f"{self}/logs", "events": f"{self}/events"}
 
 
 def job_view(job: Job) -> dict[str, Any]:

@@ -7,8 +7,8 @@
 --     [3] room: how many jobs to claim, 0..1000
 --     [4] worker id   [5] token of this call: with the one of the worker's last call it is answered again, and nothing is done
 --     [6] lease, ms   [7] served queues, MessagePack: {named = [queue...]} or {without = {queue = true...}}
--- Returns {[1 or 0 for each outcome], [[id, name, queue, data, attempts made, stalled, options, celery, traceparent]...], ms until
---     the next due job or -1}
+-- Returns {[1 or 0 for each outcome], [[id, name, queue, data, attempts made, stalled, options, celery, traceparent, request id]...],
+--     ms until the next due job or -1}
 -- O((outcomes + room) log n); besides, promotes at most 200 due jobs and looks at no more than 64 queues.
 local PROMOTED_AT_ONCE, QUEUES_AT_ONCE, PASSES = 200, 64, 8
 local outcomes, room = cmsgpack.unpack(ARGV[2]), tonumber(ARGV[3])
@@ -38,6 +38,7 @@ local function claim_from(queue, most)
     local name, expires = job[1], tonumber(job[9])
     taken = taken + 1
     if expires then redis.call('ZREM', state_key(queue, 'ttl'), id) end
+    hooks[id] = job[11]
     if expires and expires <= now then
       finish(id, queue, name, 'expired', job[10] or nil)
     elseif name then -- else its record was deleted by hand, which must not hold up the others
@@ -46,6 +47,7 @@ local function claim_from(queue, most)
       leases[#leases + 1] = id
       started = started + 1
       event('active', id, queue, name, 'worker', worker)
+      notify('active', id, queue)
       count('started', queue, name)
       rate(queue, 'started')
       observe('wait', WAIT_BUCKETS, queue, name, now - (tonumber(job[8]) or now))

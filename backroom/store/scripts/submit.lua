@@ -4,7 +4,7 @@
 -- KEYS[1] key prefix
 -- ARGV[1] settings, see context
 --     [2] jobs, MessagePack array, at most 1000, of {id, name, queue, data, priority?, lifo?, delay? ms, runAt? ms, attempts?,
---         maxStalled?, ttl? ms, keepC?, keepF?, options?, user?, tags?, trace?, celery?}
+--         maxStalled?, ttl? ms, keepC?, keepF?, options?, user?, tags?, trace?, request?, celery?, hook?}
 --     [3] name of an idempotency key, or '': what was submitted under it is answered again, and nothing is stored
 -- Returns {'ok', now in ms, [state, duplicate 0/1, held 0/1 (its queue starts nothing now) for each job]} or {'full', queue, limit}:
 --     then nothing is stored

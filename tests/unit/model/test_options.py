@@ -24,6 +24,7 @@ EVERYTHING: dict[str, Any] = {
     "removeOnFail": False,
     "maxStalled": 0,
     "tags": ["a", "b c"],
+    "webhook": {"url": "https://shop.example/hooks?k=1", "events": ["completed", "failed"]},
 }
 
 
@@ -152,7 +153,7 @@ def test_python_s_names_are_not_json_s() -> None:
     assert errors({"job_id": "a"}) == [("/options/job_id", "unknown-field")]
 
 
-@pytest.mark.parametrize("option", ["deduplication", "limits", "parent", "children", "webhook"])
+@pytest.mark.parametrize("option", ["deduplication", "limits", "parent", "children"])
 def test_options_of_a_later_version_say_so(option: str) -> None:
     assert errors({option: {}}) == [(f"/options/{option}", "reserved-option")]
 

@@ -54,6 +54,7 @@ local function finish(id, queue, name, state, keep, ...)
   count('finished', queue, name, state)
   if state == 'completed' or state == 'failed' then rate(queue, state) end
   event(state, id, queue, name)
+  notify(state, id, queue, 'state', state, 'finished', now, ...)
   local age, most = retention(keep, state == 'completed')
   if most == 0 or age == 0 then
     forget(id)

@@ -4,7 +4,7 @@
 -- What belongs to the holding alone is deleted by `clear`, which each outcome calls with what else it leaves behind.
 local function take_back(id, token)
   local job = redis.call('HMGET', job_key(id), 'queue', 'name', 'token', 'made', 'attempts', 'stalled', 'maxStalled', 'started',
-    'worker', 'cancel', 'priority', 'lifo', 'keepC', 'keepF', 'score', 'deferred', 'expires')
+    'worker', 'cancel', 'priority', 'lifo', 'keepC', 'keepF', 'score', 'deferred', 'expires', 'hook')
   if not job[3] or (token and job[3] ~= token) then return nil end
   local held = {
     id = id, queue = job[1], name = job[2], made = tonumber(job[4]) or 0, attempts = tonumber(job[5]) or 1,
@@ -12,6 +12,7 @@ local function take_back(id, token)
     cancel = job[10], priority = tonumber(job[11]) or 0, lifo = job[12], keep_completed = job[13] or nil, keep_failed = job[14] or nil,
     score = job[15], deferred = tonumber(job[16]) or 0, expires = job[17],
   }
+  hooks[id] = job[18]
   leave(state_key(held.queue, 'active'), id)
   if meta(held.queue).concurrency then note_change(held.queue) end
   return held
@@ -48,6 +49,7 @@ local function lose(held, reason)
   clear(held, 'expires')
   count('stalls', held.queue, held.name)
   event('stalled', held.id, held.queue, held.name, 'stalled', held.stalled)
+  notify('stalled', held.id, held.queue)
   local failure = own_error('Stalled', reason, held.made + 1)
   log_outcome(held, 'stalled', failure)
   if held.cancel then
@@ -163,7 +165,10 @@ local function settle(outcome)
   if kind == 'cancelled' or held.cancel then
     end_cancelled(held, 'made', made, 'run', run, 'told', 1)
   elseif kind == 'failed' then
-    if made >= held.attempts then event('retries-exhausted', id, held.queue, held.name, 'attemptsMade', made) end
+    if made >= held.attempts then
+      event('retries-exhausted', id, held.queue, held.name, 'attemptsMade', made)
+      notify('retries-exhausted', id, held.queue, 'state', 'failed', 'finished', now, 'error', outcome.error, 'made', made, 'run', run)
+    end
     end_failed(held, outcome.error, 'made', made, 'run', run)
   else
     try_again(held, outcome, 'made', made, 'run', run)

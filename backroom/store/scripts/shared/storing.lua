@@ -14,7 +14,7 @@ local function waiting_score(job)
   return (job.priority or 0) * PRIORITY_STEP + place
 end
 
-local OPTIONAL = {'lifo', 'attempts', 'maxStalled', 'keepC', 'keepF', 'options', 'user', 'trace', 'celery'}
+local OPTIONAL = {'lifo', 'attempts', 'maxStalled', 'keepC', 'keepF', 'options', 'user', 'trace', 'request', 'celery', 'hook'}
 
 local function store(job, place)
   local id, queue, name = job.id, job.queue, job.name
