@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
+from redis.exceptions import ResponseError
+
 from backroom.model.errors import QueueFull
 from backroom.model.job import NewJob, Submitted, compact_json
 from backroom.model.options import Keep
 from backroom.model.states import State
 from backroom.model.webhooks import WebhookOption
+from backroom.store.gathering import Gathering
 from backroom.store.part import Part
 from backroom.store.scripts import pack
 
@@ -15,6 +18,8 @@ __all__ = ["MAX_SUBMITTED_AT_ONCE", "Submission", "record_of"]
 
 #: Bounds the time that one call holds Redis.
 MAX_SUBMITTED_AT_ONCE = 1000
+#: Jobs with more data than this, in characters, travel alone.
+MAX_GATHERED_DATA = 8192
 
 
 def _keep(wish: Keep | None) -> str | None:
@@ -66,6 +71,11 @@ def record_of(job: NewJob) -> dict[str, Any]:
 class Submission(Part):
     """The clerk who puts work in the inbox."""
 
+    def __init__(self, *parts: Any) -> None:
+        """``parts``: see `backroom.store.part.Part`."""
+        super().__init__(*parts)
+        self._gathered = Gathering(self._submit_each)
+
     def submit(self, jobs: Sequence[NewJob], *, once: str = "") -> list[Submitted]:
         """Store 1 to 1000 jobs in one atomic call, all or none; answers in their order.
 
@@ -75,9 +85,31 @@ class Submission(Part):
 
         ``once`` is the name of a claim (see `backroom.store.idempotency`): what was submitted under it is answered
         again, and nothing is stored, even if those jobs have been removed since.
+
+        Single jobs that several threads submit at the same time are stored in one call; each has an answer of its own.
         """
         if not 1 <= len(jobs) <= MAX_SUBMITTED_AT_ONCE:
             raise ValueError(f"submit takes 1 to {MAX_SUBMITTED_AT_ONCE} jobs at once, not {len(jobs)}")
+        if len(jobs) == 1 and not once and len(jobs[0].data) <= MAX_GATHERED_DATA:
+            return [self._gathered(jobs[0])]
+        return self._submit(jobs, once)
+
+    def _submit_each(self, jobs: Sequence[NewJob]) -> Sequence[Submitted | BaseException]:
+        """Jobs that have nothing to do with each other: when one is refused, the others are not."""
+        try:
+            return self._submit(jobs)
+        except (QueueFull, ResponseError):
+            if len(jobs) == 1:
+                raise
+        return [answer for job in jobs for answer in self._submit_alone(job)]
+
+    def _submit_alone(self, job: NewJob) -> Sequence[Submitted | BaseException]:
+        try:
+            return self._submit([job])
+        except Exception as error:  # noqa: BLE001 - it is raised again, in the job's own thread
+            return [error]
+
+    def _submit(self, jobs: Sequence[NewJob], once: str = "") -> list[Submitted]:
         answer = self._run("submit", pack([record_of(job) for job in jobs]), once)
         if answer[0] == "full":
             raise QueueFull(answer[1], int(answer[2]))
