@@ -7,7 +7,9 @@ __all__ = [
     "BackroomError",
     "FieldError",
     "InvalidInput",
-    "NotDeliverable",
+    "KeysFull",
+    "LastAdminKey",
+    "NameTaken",
     "NotFound",
     "QueueBusy",
     "QueueFull",
@@ -15,7 +17,6 @@ __all__ = [
     "StoreFull",
     "StoreUnavailable",
     "TooLarge",
-    "WebhooksFull",
     "WrongState",
 ]
 
@@ -80,20 +81,27 @@ class QueueBusy(BackroomError):
         super().__init__(f"{active} jobs of the queue {queue!r} are running: wait for them, or force it.")
 
 
-class WebhooksFull(BackroomError):
-    """There are as many endpoints of webhooks as there may be; nothing was stored."""
+class NameTaken(BackroomError):
+    """Something else has this name; nothing was stored."""
+
+    def __init__(self, kind: str, name: str) -> None:
+        self.kind, self.name = kind, name
+        super().__init__(f"There is a {kind} {name!r} already: choose another name.")
+
+
+class KeysFull(BackroomError):
+    """There are as many API keys as there may be; nothing was stored."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        super().__init__(f"There are {limit} endpoints of webhooks, and there may be no more: remove one.")
+        super().__init__(f"There are {limit} keys, and there may be no more: revoke one.")
 
 
-class NotDeliverable(BackroomError):
-    """The delivery of a webhook cannot be made again now; nothing was changed."""
+class LastAdminKey(BackroomError):
+    """Nobody could manage the API keys without this one; nothing was changed."""
 
-    def __init__(self, delivery_id: str, reason: str) -> None:
-        self.delivery_id, self.reason = delivery_id, reason
-        super().__init__(f"Delivery {delivery_id!r} cannot be made again: {reason}.")
+    def __init__(self) -> None:
+        super().__init__("This is the last admin key without an end: create another one first.")
 
 
 class TooLarge(BackroomError):

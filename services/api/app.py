@@ -1,17 +1,19 @@
 """The application: what happens around every request, and which addresses there are."""
 
 import time
+from collections.abc import Collection
 from http import HTTPStatus
 from typing import Final
 
 import structlog
 from flask import Flask, Response, g, request
 
+from backroom.model.errors import StoreUnavailable
 from backroom.settings import Settings, get_settings
 from services.api import routes
 from services.api.backend import Backend
 from services.api.http import logs, telemetry
-from services.api.http.access import Access, unauthorized
+from services.api.http.access import NOBODY, Access, unauthorized
 from services.api.http.operation import mount
 from services.api.http.problems import Problem, as_problem, problem_answer
 from services.api.http.requests import request_id
@@ -35,24 +37,35 @@ def create_app(settings: Settings | None = None, api_settings: ApiSettings | Non
     app.extensions["backroom"] = backend
     for operation in routes.operations():
         mount(app, backend, operation)
-    app.before_request(lambda: _begin(backend))
+    public = frozenset(operation.rule for operation in routes.operations() if operation.access is Access.PUBLIC)
+    app.before_request(lambda: _begin(backend, public))
     app.after_request(_end)
     app.register_error_handler(Exception, _refuse)
-    if backend.guard.open:
-        log.warning("open mode: no API keys are set, so everybody who reaches this port may do everything")
+    _warn_if_open(backend)
     return app
 
 
-def _begin(backend: Backend) -> None:
+def _warn_if_open(backend: Backend) -> None:
+    try:
+        if not backend.guard.is_closed():
+            log.warning("open mode: there are no API keys, so everybody who reaches this port may do everything")
+    except StoreUnavailable:
+        log.warning("the store is away: whether there are API keys is not known yet, and until then nobody may come in")
+
+
+def _begin(backend: Backend, public: Collection[str]) -> None:
     """Give the request its id, and settle who asks, before its address and its body are looked at."""
     g.started = time.perf_counter()
     g.request_id = request_id(request.headers)
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=g.request_id)
+    if request.url_rule is not None and request.url_rule.rule in public:
+        g.principal = NOBODY
+        return
     if request.path not in PROBES:
         backend.guard.check_origin(request)
     g.principal = backend.guard.identify(request)
-    if request.url_rule is None and not g.principal.grants - {Access.PUBLIC}:
+    if request.url_rule is None and not g.principal.is_known:
         raise unauthorized("This call needs a key.")
 
 

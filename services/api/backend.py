@@ -31,7 +31,7 @@ class Backend:
         self.settings = settings
         self.api_settings = api_settings
         self.store = Store.from_settings(settings)
-        self.guard = Guard(settings)
+        self.guard = Guard(settings, self.store.api_keys, fresh_seconds=api_settings.key_fresh_seconds)
         self.rates = RateLimits(self.store, api_settings)
         self.job_types = Catalogue(self.store.job_types.list)
         self.server: Server | None = None

@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, BeforeValidator, Field
 from backroom.model.states import State
 from services.api.http.validation import Query
 
-__all__ = ["JobsQuery", "LogsQuery", "Text", "Time", "WholeNumber"]
+__all__ = ["JobsQuery", "LogsQuery", "PageQuery", "Text", "Time", "WholeNumber"]
 
 _DIGITS: Final = re.compile(r"\d{1,15}\Z", re.ASCII)
 _DATE_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d", re.ASCII)
@@ -33,6 +33,15 @@ def _date_time(value: object) -> object:
 WholeNumber = Annotated[int, BeforeValidator(_digits)]
 Time = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_date_time)]
 Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
+
+
+class PageQuery(Query):
+    """Which page of a list."""
+
+    limit: Annotated[WholeNumber, Field(ge=1, le=MAX_PAGE)] = Field(default=50, description="How many a page.")
+    cursor: Annotated[str, Field(min_length=1, max_length=1024)] | None = Field(
+        default=None, description="'next' of the page before."
+    )
 
 
 class JobsQuery(Query):

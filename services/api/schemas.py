@@ -10,12 +10,15 @@ from backroom.model.options import JobOptions
 from backroom.model.states import State
 
 __all__ = [
+    "ApiKeyPage",
+    "ApiKeyView",
     "BulkAnswer",
     "HealthView",
     "JobPage",
     "JobTypeList",
     "JobView",
     "LogPageView",
+    "NewApiKey",
     "PendingResult",
     "ProblemView",
     "QueueList",
@@ -353,6 +356,37 @@ class Scaling(View):
     slots: int
     drain_seconds: float = Field(description="BACKROOM_API_SCALING_DRAIN_SECONDS: when a backlog should be gone.")
     queues: list[QueueScaling]
+
+
+class ApiKeyView(View):
+    """What is known of an API key; never the key itself."""
+
+    id: str | None = Field(description="null: it comes from the environment of the API.")
+    name: str
+    prefix: str | None = Field(description="How the key begins, to tell keys apart; null: from the environment.")
+    roles: list[Literal["submit", "read", "operate", "admin"]]
+    queues: list[str] | None = Field(description="The queues it is bound to; null: all.")
+    job_types: list[str] | None = Field(description="The job types it is bound to; null: all.")
+    source: Literal["api", "environment"] = Field(description="environment: BACKROOM_API_KEYS; not to be revoked here.")
+    created_at: datetime | None
+    created_by: str | None = Field(description="The name of the key that it was made with; open: there was none.")
+    expires_at: datetime | None = Field(description="null: it does not end.")
+    last_used_at: datetime | None = Field(
+        description="Up to a minute before the last request with it; null: none, or from the environment."
+    )
+
+
+class NewApiKey(ApiKeyView):
+    """A key that was just made."""
+
+    key: str = Field(description="The key. It is shown now and never again: only a digest is kept.")
+
+
+class ApiKeyPage(View):
+    """A page of keys."""
+
+    keys: list[ApiKeyView]
+    next: str | None = Field(description="The cursor of the next page; null: this is the last.")
 
 
 class HealthView(View):

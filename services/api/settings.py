@@ -36,6 +36,12 @@ class ApiSettings(BaseSettings):
         0, ge=0, le=1_000_000_000, description="Submitting requests that one key may send in a window; 0: any number."
     )
     rate_limit_seconds: int = Field(60, ge=1, le=86_400, description="The length of such a window, in seconds.")
+    key_fresh_seconds: float = Field(
+        1.0,
+        ge=0.05,
+        le=60,
+        description="An API key that was revoked over HTTP is refused by every process within this time, in seconds.",
+    )
     scaling_drain_seconds: float = Field(
         60.0, ge=1, le=86_400, description="GET /v1/stats/scaling: a backlog should be gone in this time, in seconds."
     )

@@ -1,23 +1,26 @@
 """Who may do what: API keys with roles, or, without keys, the checks that keep other web sites out."""
 
-import hashlib
 import hmac
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from flask import Request
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
 from backroom.settings import Settings
+from backroom.store.api_keys import KeyRecord
+from services.api.http.keys import KeyRing, KeyStore, key_digest
 from services.api.http.problems import Problem
 
-__all__ = ["Access", "Guard", "Principal", "unauthorized"]
+__all__ = ["EVERYBODY", "NOBODY", "Access", "ConfiguredKey", "Guard", "Principal", "Role", "unauthorized"]
+
+Role = Literal["submit", "read", "operate", "admin"]
 
 _OWN_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -45,16 +48,31 @@ _GRANTS: Final[Mapping[str, frozenset[Access]]] = {
 }
 
 
-class _Key(BaseModel):
+class ConfiguredKey(BaseModel):
     """One entry of ``BACKROOM_API_KEYS``."""
 
     model_config = ConfigDict(extra="forbid", alias_generator=to_camel)
 
     name: Annotated[str, Field(min_length=1, max_length=128)]
-    key: Annotated[str, Field(min_length=16, max_length=512, pattern=r"^[!-~]+$")]
-    roles: Annotated[list[Literal["submit", "read", "operate", "admin"]], Field(min_length=1)]
+    key: Annotated[str, Field(min_length=16, max_length=512, pattern=r"^[!-~]+$", repr=False)]
+    roles: Annotated[list[Role], Field(min_length=1)]
     queues: list[str] | None = None
     job_types: list[str] | None = None
+
+    @model_validator(mode="after")
+    def _admins_have_no_lists(self) -> Self:
+        if "admin" in self.roles and (self.queues is not None or self.job_types is not None):
+            raise ValueError("an admin key has no lists: it could make itself another key without them")
+        return self
+
+    def principal(self) -> "Principal":
+        """Who comes with this key."""
+        return Principal(
+            self.name,
+            _granted(self.roles),
+            None if self.queues is None else frozenset(self.queues),
+            None if self.job_types is None else frozenset(self.job_types),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +85,23 @@ class Principal:
     queues: frozenset[str] | None = None
     #: The job types it is bound to; None for all.
     job_types: frozenset[str] | None = None
+    #: The id of its key, if that was made over HTTP.
+    key_id: str | None = None
+
+    @property
+    def is_everybody(self) -> bool:
+        """Whether there are no keys, so that nobody knows who asks."""
+        return self is EVERYBODY
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it may do anything that not everybody may."""
+        return self.grants != NOBODY.grants
+
+    @property
+    def scope(self) -> str:
+        """What keeps its idempotency keys and its budget apart from those of others."""
+        return self.name if self.key_id is None else f"key {self.key_id}"
 
     @property
     def bound(self) -> bool:
@@ -78,21 +113,22 @@ class Principal:
         return (self.queues is None or queue in self.queues) and (self.job_types is None or name in self.job_types)
 
 
-_NOBODY: Final = Principal("nobody", frozenset({Access.PUBLIC}))
-_EVERYBODY: Final = Principal("open", frozenset(Access))
+#: Who asks without a key, where there are keys.
+NOBODY: Final = Principal("nobody", frozenset({Access.PUBLIC}))
+#: Everybody, where there are none.
+EVERYBODY: Final = Principal("open", frozenset(Access))
 
 
-def _digest(key: str) -> bytes:
-    """Keys are long and random, so that a plain hash of them gives nothing away; the keys themselves are not kept."""
-    return hashlib.sha256(key.encode()).digest()
+def _granted(roles: Sequence[str]) -> frozenset[Access]:
+    return frozenset().union({Access.PUBLIC}, *(_GRANTS[role] for role in roles))
 
 
-def _read_keys(settings: Settings) -> list[tuple[bytes, Principal]]:
+def _read_keys(settings: Settings) -> list[ConfiguredKey]:
     text = Path(settings.api_keys_file).read_text("utf-8") if settings.api_keys_file else settings.api_keys
     if text is None:
         return []
     try:
-        keys = TypeAdapter(list[_Key]).validate_python(json.loads(text))
+        keys = TypeAdapter(list[ConfiguredKey]).validate_python(json.loads(text))
     except ValidationError as error:
         wrong = "; ".join(f"{'/'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
         raise ValueError(f"BACKROOM_API_KEYS is not a list of keys: {wrong}") from None
@@ -100,18 +136,18 @@ def _read_keys(settings: Settings) -> list[tuple[bytes, Principal]]:
         raise ValueError(f"BACKROOM_API_KEYS is not JSON: {error}") from None
     if not keys:
         raise ValueError("BACKROOM_API_KEYS is an empty list: leave it out for open mode")
-    return [
-        (
-            _digest(key.key),
-            Principal(
-                key.name,
-                frozenset().union({Access.PUBLIC}, *(_GRANTS[role] for role in key.roles)),
-                None if key.queues is None else frozenset(key.queues),
-                None if key.job_types is None else frozenset(key.job_types),
-            ),
-        )
-        for key in keys
-    ]
+    return keys
+
+
+def _principal_of(record: KeyRecord) -> Principal:
+    """Who comes with a key that was made over HTTP; a role that this version does not know grants nothing."""
+    return Principal(
+        record.name,
+        _granted([role for role in record.roles if role in _GRANTS]),
+        None if record.queues is None else frozenset(record.queues),
+        None if record.job_types is None else frozenset(record.job_types),
+        record.id,
+    )
 
 
 def _host_of(authority: str) -> str:
@@ -125,36 +161,58 @@ def _host_of(authority: str) -> str:
 class Guard:
     """Decides who a request comes from, and refuses what another web site may have made a browser send."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._keys: Sequence[tuple[bytes, Principal]] = _read_keys(settings)
+    def __init__(self, settings: Settings, store: KeyStore, *, fresh_seconds: float) -> None:
+        """``fresh_seconds``: how soon it is known here that another process has made or revoked a key."""
+        #: The keys of the environment.
+        self.configured: Sequence[ConfiguredKey] = _read_keys(settings)
+        #: The keys that were made over HTTP.
+        self.ring: KeyRing[Principal] = KeyRing(store, _principal_of, fresh_seconds=fresh_seconds)
+        self._principals = [(key_digest(key.key), key.principal()) for key in self.configured]
         self._allowed = frozenset(host.lower() for host in settings.allowed_hosts)
 
+    def is_closed(self) -> bool:
+        """Whether there are keys; else everybody may do everything from this machine.
+
+        Raises `StoreUnavailable` where the store was never asked.
+        """
+        return bool(self._principals) or self.ring.has_keys()
+
     @property
-    def open(self) -> bool:
-        """Whether there are no keys, so that everybody may do everything from this machine."""
-        return not self._keys
+    def has_configured_admin(self) -> bool:
+        """Whether the environment has an admin key."""
+        return any("admin" in key.roles for key in self.configured)
 
     def identify(self, request: Request) -> Principal:
-        """The principal behind the request; one without rights if it has no key. Raises `Problem` (401, 403)."""
-        if self.open:
-            return _EVERYBODY
+        """The principal behind the request; one without rights if it has no key.
+
+        Raises `Problem` (401), and `StoreUnavailable` where it cannot be told.
+        """
         authorization = request.headers.get("Authorization")
-        if authorization is None:
-            return _NOBODY
-        scheme, _, key = authorization.partition(" ")
-        found = None
+        scheme, _, key = (authorization or "").partition(" ")
         if scheme.lower() == "bearer":
-            digest = _digest(key.strip())
-            for known, principal in self._keys:  # all of them, always: the time taken tells nothing
-                if hmac.compare_digest(known, digest):
-                    found = principal
-        if found is None:
-            raise unauthorized("This key is not one of this stack's.")
+            key = key.strip()
+            found = self._configured(key) or self.ring.find(key)
+            if found is not None:
+                return found
+        if not self.is_closed():
+            return EVERYBODY
+        if authorization is None:
+            return NOBODY
+        raise unauthorized("This key is not one of this stack's.")
+
+    def _configured(self, key: str) -> Principal | None:
+        found, digest = None, key_digest(key)
+        for known, principal in self._principals:  # all of them, always: the time taken tells nothing
+            if hmac.compare_digest(known, digest):
+                found = principal
         return found
 
     def check_origin(self, request: Request) -> None:
-        """In open mode, refuse a foreign ``Host``, and writes on behalf of a foreign site. Raises `Problem` (403)."""
-        if not self.open:
+        """In open mode, refuse a foreign ``Host``, and writes on behalf of a foreign site.
+
+        Raises `Problem` (403), `StoreUnavailable`.
+        """
+        if self.is_closed():
             return
         authority = request.environ.get("HTTP_HOST", "")
         if not self._is_own(authority):

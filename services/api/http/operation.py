@@ -127,8 +127,8 @@ class Operation:
 
     def answer(self, backend: Backend, principal: Principal, path: Mapping[str, str]) -> Answer:
         """Handle the current request."""
-        self._check_role(backend, principal)
-        standing = backend.rates.count(request, principal, self.access, by_address=backend.guard.open)
+        self._check_role(principal)
+        standing = backend.rates.count(request, principal, self.access)
         if standing is not None:
             g.rate_limit_headers = standing.headers
             standing.check()
@@ -141,16 +141,16 @@ class Operation:
             return self.handler(call)
         return once(
             backend.store.idempotency,
-            f"{principal.name}\n{self.method}\n{request.path}\n{key}",
+            f"{principal.scope}\n{self.method}\n{request.path}\n{key}",
             value,
             lambda claim: self.handler(replace(call, claim=claim)),
             keep_seconds=backend.api_settings.idempotency_seconds,
         )
 
-    def _check_role(self, backend: Backend, principal: Principal) -> None:
+    def _check_role(self, principal: Principal) -> None:
         if self.access in principal.grants:
             return
-        if not backend.guard.open and request.headers.get("Authorization") is None:
+        if not principal.is_known:
             raise unauthorized("This call needs a key.")
         raise Problem("forbidden", f"The roles of the key {principal.name!r} do not include {self.access}.")
 

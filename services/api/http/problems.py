@@ -82,6 +82,15 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
             "Still running",
             "The first request with this Idempotency-Key is being answered. Retry-After says when to ask again.",
         ),
+        ProblemType("name-taken", 409, "Name taken", "Something else has this name. Choose another one."),
+        ProblemType("too-many-keys", 409, "Too many keys", "A stack has 1000 API keys at most. Revoke one."),
+        ProblemType(
+            "last-admin-key",
+            409,
+            "Last admin key",
+            "Without this key nobody could manage the others. Create another admin key that does not end, or set one "
+            "in BACKROOM_API_KEYS, and try again.",
+        ),
         ProblemType("too-large", 413, "Too large", "The body, or the data of a job, exceeds the limit that is named."),
         ProblemType("unsupported-media-type", 415, "Unsupported media type", "Bodies are application/json in UTF-8."),
         ProblemType(
@@ -200,6 +209,9 @@ _IN_OWN_WORDS: Final[Mapping[type[Exception], str]] = {
     model.QueueFull: "queue-full",
     model.QueueBusy: "queue-busy",
     model.Stale: "precondition-failed",
+    model.NameTaken: "name-taken",
+    model.KeysFull: "too-many-keys",
+    model.LastAdminKey: "last-admin-key",
 }
 
 

@@ -57,8 +57,8 @@ class RateLimits:
         self._quotas: Final = {SUBMISSIONS: settings.rate_limit_submissions, REQUESTS: settings.rate_limit_requests}
         self._window_seconds = settings.rate_limit_seconds
 
-    def count(self, request: Request, principal: Principal, access: Access, *, by_address: bool) -> Standing | None:
-        """Count the request; None if nothing limits it. ``by_address``: nobody has a key, so addresses are counted.
+    def count(self, request: Request, principal: Principal, access: Access) -> Standing | None:
+        """Count the request, by its address where nobody has a key; None if nothing limits it.
 
         While the store is away nothing is limited: most requests fail anyhow.
         """
@@ -66,7 +66,7 @@ class RateLimits:
         quota = self._quotas[policy]
         if quota == 0 or access is Access.PUBLIC:
             return None
-        caller = f"address {request.remote_addr}" if by_address else f"key {principal.name}"
+        caller = f"address {request.remote_addr}" if principal.is_everybody else f"key {principal.scope}"
         try:
             spent = self._store.budgets.spend(policy, caller, window_seconds=self._window_seconds)
         except StoreUnavailable:

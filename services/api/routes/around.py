@@ -67,7 +67,7 @@ def problems(_call: Call[NoQuery, NoBody]) -> Answer:
 @resource.operation("GET", "/", access=Access.READ, query=NoQuery, body=NoBody, replies={200: PAGE})
 def home(call: Call[NoQuery, NoBody]) -> Answer:
     """Show whether the stack is up, and its queues."""
-    store, is_open = call.backend.store, call.backend.guard.open
+    store, is_open = call.backend.store, call.principal.is_everybody
     try:
         queues, workers, types = store.queues.list(), store.workers.list(), store.job_types.list()
     except StoreUnavailable as error:

@@ -19,6 +19,7 @@ from services.api.routes import (
     job_changes,
     job_types,
     jobs,
+    keys,
     queues,
     quick,
     schedules,
@@ -48,6 +49,7 @@ def resources() -> list[Resource]:
         job_types.resource,
         workers.resource,
         stats.resource,
+        keys.resource,
         around.resource,
         resource,
     ]

@@ -1,7 +1,6 @@
 """Reading jobs: lists, one job, its result and its log."""
 
 from typing import Any, Final
-from urllib.parse import urlencode
 
 from backroom.model.states import FINISHED, State
 from backroom.store import JobQuery
@@ -10,6 +9,7 @@ from services.api.http.answers import Answer, RawJson
 from services.api.http.operation import Call, Reply, Resource
 from services.api.http.problems import Problem
 from services.api.http.validation import NoBody, NoQuery
+from services.api.paging import NEXT_PAGE, next_page
 from services.api.queries import JobsQuery, LogsQuery
 from services.api.schemas import JobPage, LogPageView, PendingResult, SingleJob
 from services.api.views import RETRY_SECONDS, job_etag, job_links, job_view, unfinished_headers
@@ -19,7 +19,6 @@ __all__ = ["resource"]
 
 resource = Resource("Jobs", "What became of them.")
 
-_LINK: Final = {"Link": 'The next page, rel="next" (RFC 8288).'}
 _ENDINGS: Final = {
     State.FAILED: "failed",
     State.CANCELLED: "was cancelled",
@@ -34,7 +33,7 @@ _JSON_VALUE: Final[dict[str, Any]] = {"description": "What the job returned: any
     access=Access.READ,
     query=JobsQuery,
     body=NoBody,
-    replies={200: Reply("A page of them.", JobPage, headers=_LINK)},
+    replies={200: Reply("A page of them.", JobPage, headers=NEXT_PAGE)},
 )
 def list_jobs(call: Call[JobsQuery, NoBody]) -> Answer:
     """List jobs.
@@ -58,14 +57,8 @@ def list_jobs(call: Call[JobsQuery, NoBody]) -> Answer:
             cursor=query.cursor,
         )
     )
-    headers = {} if page.next is None else {"Link": f'<{_page_url(query, page.next)}>; rel="next"'}
+    headers = next_page("/v1/jobs", query, page.next)
     return Answer(200, {"jobs": [job_view(job) for job in page.jobs], "next": page.next}, headers=headers)
-
-
-def _page_url(query: JobsQuery, cursor: str) -> str:
-    """The address of another page of the same list."""
-    given = query.model_dump(mode="json", by_alias=True, exclude_unset=True) | {"cursor": cursor}
-    return f"/v1/jobs?{urlencode(given, doseq=True)}"
 
 
 @resource.operation(

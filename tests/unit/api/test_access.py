@@ -4,10 +4,23 @@ import pytest
 from flask import Flask, request
 
 from backroom.settings import Settings
+from backroom.store.api_keys import KeyRecords
 from services.api.http.access import Guard, Principal
 from services.api.http.problems import Problem
 
-OPEN = Guard(Settings(allowed_hosts=("api", "jobs.example.org", "exact.example.org:8443")))
+
+class NoKeys:
+    """A store without keys."""
+
+    def read(self, known: str = "") -> KeyRecords | None:
+        return None if known else KeyRecords("none", {})
+
+    def use(self, key_id: str) -> None:
+        raise AssertionError(key_id)
+
+
+SETTINGS = Settings(allowed_hosts=("api", "jobs.example.org", "exact.example.org:8443"))
+OPEN = Guard(SETTINGS, NoKeys(), fresh_seconds=1)
 
 
 def check(method: str = "GET", **headers: str) -> None:

@@ -10,6 +10,10 @@ from services.api.app import create_app
 from services.api.http.problems import MAX_ERRORS, PROBLEMS, Problem, as_problem, problem_answer
 from services.api.settings import ApiSettings
 
+#: With a key of the environment, nothing here asks the store, which is not there.
+SETTINGS = Settings(api_keys='[{"name": "tests", "key": "a-key-of-the-tests", "roles": ["read"]}]')
+HEADERS = {"Authorization": "Bearer a-key-of-the-tests", "X-Request-Id": "r-1"}
+
 
 @pytest.mark.parametrize(
     ("error", "status", "slug"),
@@ -45,21 +49,21 @@ def test_a_thousand_errors_are_not_all_told() -> None:
 
 
 def test_every_type_of_problem_opens_its_explanation() -> None:
-    client = create_app(Settings(), ApiSettings()).test_client()
-    page = client.get("/problems", headers={"Host": "localhost"}).get_data(as_text=True)
+    client = create_app(SETTINGS, ApiSettings()).test_client()
+    page = client.get("/problems", headers=HEADERS).get_data(as_text=True)
     for kind in PROBLEMS.values():
         assert kind.uri == f"/problems#{kind.slug}"
         assert f'id="{kind.slug}"' in page
 
 
 def test_a_defect_is_a_500_that_tells_the_caller_nothing_but_where_to_look() -> None:
-    app = create_app(Settings(), ApiSettings())
+    app = create_app(SETTINGS, ApiSettings())
 
     def defect() -> str:
         raise RuntimeError("the secret of the house")
 
     app.add_url_rule("/defect", view_func=defect)
-    response = app.test_client().get("/defect", headers={"Host": "localhost", "X-Request-Id": "r-1"})
+    response = app.test_client().get("/defect", headers=HEADERS)
     assert (response.status_code, response.mimetype) == (500, "application/problem+json")
     assert response.get_json()["requestId"] == "r-1"
     assert "secret" not in response.get_data(as_text=True)
