@@ -10,6 +10,7 @@ __all__ = [
     "KeysFull",
     "LastAdminKey",
     "NameTaken",
+    "NotDeliverable",
     "NotFound",
     "QueueBusy",
     "QueueFull",
@@ -17,6 +18,7 @@ __all__ = [
     "StoreFull",
     "StoreUnavailable",
     "TooLarge",
+    "WebhooksFull",
     "WrongState",
 ]
 
@@ -102,6 +104,22 @@ class LastAdminKey(BackroomError):
 
     def __init__(self) -> None:
         super().__init__("This is the last admin key without an end: create another one first.")
+
+
+class WebhooksFull(BackroomError):
+    """There are as many endpoints of webhooks as there may be; nothing was stored."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        super().__init__(f"There are {limit} endpoints of webhooks, and there may be no more: remove one.")
+
+
+class NotDeliverable(BackroomError):
+    """The delivery of a webhook cannot be made again now; nothing was changed."""
+
+    def __init__(self, delivery_id: str, reason: str) -> None:
+        self.delivery_id, self.reason = delivery_id, reason
+        super().__init__(f"Delivery {delivery_id!r} cannot be made again: {reason}.")
 
 
 class TooLarge(BackroomError):

@@ -8,6 +8,7 @@ from backroom.store.api_keys import ApiKeys
 from backroom.store.budgets import Budgets
 from backroom.store.connection import connect, store_errors
 from backroom.store.consequences import Consequences
+from backroom.store.deliveries import Deliveries
 from backroom.store.emptying import Emptying
 from backroom.store.events import Events
 from backroom.store.execution import Execution
@@ -18,11 +19,13 @@ from backroom.store.job_types import JobTypes
 from backroom.store.keys import Keys
 from backroom.store.listing import Listing
 from backroom.store.metrics import Metrics
+from backroom.store.outbox import Outbox
 from backroom.store.queues import Queues
 from backroom.store.schedules import Schedules
 from backroom.store.scripts import ScriptRunner
 from backroom.store.submission import Submission
 from backroom.store.upkeep import Upkeep
+from backroom.store.webhooks import Webhooks
 from backroom.store.workers import Workers
 
 __all__ = ["Store"]
@@ -48,6 +51,9 @@ class Store:
                 "keepFailedCount": settings.keep_failed_count,
                 "logLines": settings.max_log_lines,
                 "lease": int(settings.lease_seconds * 1000),
+                "webhookBytes": settings.webhook_max_bytes,
+                "webhookKeepAge": settings.webhook_keep_seconds * 1000,
+                "webhookKeepCount": settings.webhook_keep_count,
             },
         )
         parts = (redis, self.keys, scripts)
@@ -69,6 +75,9 @@ class Store:
         self.flow = Flow(*parts)
         self.events = Events(*parts)
         self.upkeep = Upkeep(*parts)
+        self.webhooks = Webhooks(*parts)
+        self.deliveries = Deliveries(*parts, settings=settings)
+        self.outbox = Outbox(*parts, settings=settings)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Store":
