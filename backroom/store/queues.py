@@ -132,7 +132,7 @@ class Queues(Part):
             pipeline = self._redis.pipeline(transaction=False)
             pipeline.time()
             for name in names:
-                pipeline.hmget(self._keys.queue(name), *SITUATION_FIELDS, "rateDuration", "maxLength")
+                pipeline.hmget(self._keys.queue(name), *SITUATION_FIELDS, "maxLength")
                 pipeline.zrange(self._keys.state(name, State.WAITING), 0, 0)
                 for state in State:
                     pipeline.zcard(self._keys.state(name, state))
@@ -161,10 +161,10 @@ class Queues(Part):
 def _view(
     name: str, meta: Sequence[str | None], counts: Sequence[int], ready: str | None, minutes: Sequence[Any], now_ms: int
 ) -> QueueView:
-    *situation_fields, duration, max_length = meta
+    *situation_fields, max_length = meta
     by_state = dict(zip(State, counts, strict=True))
     situation = situation_of(situation_fields, by_state[State.ACTIVE], now_ms)
-    rate_max = situation_fields[2]
+    rate_max, duration = situation_fields[2:4]
     until = situation.limited_until
     span = _RATE_MINUTES + now_ms % 60_000 / 60_000
     rates = {

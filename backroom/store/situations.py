@@ -10,15 +10,17 @@ from backroom.store.records import QueueSituation
 __all__ = ["SITUATION_FIELDS", "read_situations", "situation_of"]
 
 #: The fields of a queue's hash that `situation_of` takes, in this order.
-SITUATION_FIELDS = ("paused", "concurrency", "rateMax", "windowEnd", "windowCount", "limitedUntil")
+SITUATION_FIELDS = ("paused", "concurrency", "rateMax", "rateDuration", "windowEnd", "windowCount", "limitedUntil")
 
 
 def situation_of(meta: Sequence[str | None], active: int, now_ms: int) -> QueueSituation:
-    """From the fields paused, concurrency, rateMax, windowEnd, windowCount, limitedUntil of a queue."""
-    paused, concurrency, rate_max, window_end, window_count, limited = meta
+    """From the fields `SITUATION_FIELDS` of a queue."""
+    paused, concurrency, rate_max, duration, window_end, window_count, limited = meta
     until = int(limited or 0)
     if rate_max and int(window_count or 0) >= int(rate_max):
-        until = max(until, int(window_end or 0))
+        end = int(window_end or 0)
+        if end <= now_ms + int(duration or 0) + 1:  # else it is none: see `meta` in `scripts/shared/queues.lua`
+            until = max(until, end)
     return QueueSituation(
         paused=paused == "1",
         limited_until=until if until > now_ms else None,

@@ -378,6 +378,12 @@ class Stage:
             pass
         return [event for event in self._events if event.job_id == job_id and (not kinds or event.type in kinds)]
 
+    def everything(self, *kinds: str) -> list[Event]:
+        """All events of these types so far."""
+        while self._read(block_ms=1):
+            pass
+        return [event for event in self._events if event.type in kinds]
+
     def _read(self, *, block_ms: int) -> int:
         found = self.store.events.read(self._seen, block_ms=block_ms, count=1000)
         self._events += found

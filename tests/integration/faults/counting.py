@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from tests.integration.engine.stage import Stage
 
-__all__ = ["all_completed", "each_ran_once"]
+__all__ = ["all_completed", "each_ran_once", "unfinished"]
 
 
 def all_completed(stage: Stage, ids: Sequence[str], *, stalled: Iterable[str] = (), others: Iterable[str] = ()) -> None:
@@ -24,20 +24,21 @@ def all_completed(stage: Stage, ids: Sequence[str], *, stalled: Iterable[str] = 
     for job_id in others:
         stage.finished(job_id)
     queues = {stage.store.inspection.get(job_id).queue for job_id in ids}
-
-    def unfinished() -> int:
-        return sum(
-            number
-            for queue in queues
-            for state, number in stage.store.queues.get(queue).counts.items()
-            if state in {State.WAITING, State.ACTIVE, State.DELAYED}
-        )
-
-    eventually(unfinished, until=lambda number: number == 0)
+    eventually(lambda: unfinished(stage, queues), until=lambda number: number == 0)
     jobs = {job_id: stage.store.inspection.get(job_id) for job_id in ids}
     assert Counter(job.state for job in jobs.values()) == {State.COMPLETED: len(ids)}
     assert {job_id: job.stalled for job_id, job in jobs.items() if job.stalled} == dict.fromkeys(stalled, 1)
     assert {job.attempts_made for job in jobs.values()} == {1}
+
+
+def unfinished(stage: Stage, queues: Iterable[str] = ()) -> int:
+    """How many jobs have not ended, in some queues or in all."""
+    return sum(
+        number
+        for queue in queues or stage.store.queues.names()
+        for state, number in stage.store.queues.get(queue).counts.items()
+        if state in {State.WAITING, State.ACTIVE, State.DELAYED}
+    )
 
 
 def each_ran_once(stage: Stage, ids: Sequence[str], *, twice: Iterable[str] = ()) -> None:

@@ -8,7 +8,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from backroom.model.schedule import ScheduleSpec, parse_schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +40,11 @@ def server_ms(store: Store) -> int:
     """The time of the store, in ms since 1970."""
     seconds, micros = store.redis.time()
     return int(seconds) * 1000 + int(micros) // 1000
+
+
+def a_schedule(queue: str = "default", **fields: Any) -> ScheduleSpec:
+    """A valid schedule, that makes up whatever a busy machine makes late."""
+    return parse_schedule({"job": {"name": "noop", "queue": queue}, "misfire": "all"} | fields)
 
 
 class Program:

@@ -105,3 +105,14 @@ def test_jobs_expire_and_are_forgotten_all_the_same(store: Store) -> None:
     eventually(lambda: store.upkeep.sweep().expired)
 
     assert state(store, job_id) is State.EXPIRED
+
+
+def test_a_grace_of_a_clock_that_was_set_back_since_keeps_no_lease(store: Store) -> None:
+    job_id = submit(store)
+    Worker(store, lease_ms=1).claim_one()
+    seconds, _ = store.redis.time()
+    store.redis.set(store.keys.single("grace"), (seconds + 3600) * 1000)
+
+    eventually(lambda: store.upkeep.sweep().stalled)
+
+    assert state(store, job_id) is State.WAITING

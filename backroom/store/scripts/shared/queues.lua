@@ -34,6 +34,8 @@ local function meta(queue)
     window_begin = tonumber(found[5]) or 0, window_end = tonumber(found[6]) or 0, window_count = tonumber(found[7]) or 0,
     limited_until = tonumber(found[8]) or 0,
   }
+  -- No window is longer: the clock was set back since, or the window was made shorter.
+  if known.duration and known.window_end > soon + known.duration then known.window_end = 0 end
   meta_of[queue] = known
   return known
 end
