@@ -162,6 +162,9 @@ class Settings(BaseSettings):
     keep_failed_count: int = Field(
         100_000, ge=0, description="At most this many failed (and cancelled, and expired) jobs are kept for a queue."
     )
+    keep_bulk_actions_seconds: int = Field(
+        7 * 86_400, ge=60, le=31_536_000, description="Bulk actions can be read this long after their end, in seconds."
+    )
     artifacts_dir: str = Field(".data/artifacts", description="The folder in which jobs keep the files they make.")
     exporter_port: int = Field(9400, ge=1, le=65535, description="The port of the metrics exporter.")
     log_format: Literal["auto", "json", "console"] = Field(

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 __all__ = [
+    "ActionOver",
     "BackroomError",
     "FieldError",
     "InvalidInput",
@@ -120,6 +121,14 @@ class NotDeliverable(BackroomError):
     def __init__(self, delivery_id: str, reason: str) -> None:
         self.delivery_id, self.reason = delivery_id, reason
         super().__init__(f"Delivery {delivery_id!r} cannot be made again: {reason}.")
+
+
+class ActionOver(BackroomError):
+    """The bulk action has come to an end already."""
+
+    def __init__(self, action_id: str, state: str) -> None:
+        self.action_id, self.state = action_id, state
+        super().__init__(f"The bulk action {action_id!r} is {state} already.")
 
 
 class TooLarge(BackroomError):

@@ -55,6 +55,10 @@ class Keys:
         """Hash: one delivery of a webhook."""
         return f"{self.prefix}:delivery:{delivery_id}"
 
+    def bulk(self, action_id: str) -> str:
+        """Hash: a bulk action."""
+        return f"{self.prefix}:bulk:{action_id}"
+
     def single(self, name: str) -> str:
         """A key that exists once: queues, events, metrics, workers, types, control, ..."""
         return f"{self.prefix}:{name}"

@@ -11,7 +11,7 @@ from backroom.model.job import INTERNAL_QUEUE
 from backroom.model.states import FINISHED, State
 from backroom.store.positions import ANYWHERE, Bounds
 
-__all__ = ["SORTS", "JobQuery", "fields_for", "finished_since", "matches", "moved_since", "needed_states"]
+__all__ = ["SORTS", "JobQuery", "fields_for", "matches", "moved_since", "needed_states"]
 
 #: The orders of a list; finishedAt, runAt and priority need a ``state`` filter that they fit.
 SORTS: Final = ("-createdAt", "createdAt", "-finishedAt", "finishedAt", "-runAt", "runAt", "-priority", "priority")
@@ -97,11 +97,6 @@ def matches(query: JobQuery, job_id: str, record: Mapping[str, str | None]) -> b
 def moved_since(record: Mapping[str, str | None], moment: int) -> bool:
     """Whether the job has come to its state, or to its place in there, after this time (ms since 1970)."""
     return any(int(record[name] or 0) > moment for name in _TIMES)
-
-
-def finished_since(record: Mapping[str, str | None], moment: int) -> bool:
-    """Whether the job has ended after this time (ms since 1970)."""
-    return record["state"] in FINISHED and int(record["finished"] or 0) > moment
 
 
 def _tags(record: Mapping[str, str | None]) -> list[str]:

@@ -20,7 +20,7 @@ from backroom.model.job import INTERNAL_QUEUE
 from backroom.model.names import is_name
 from backroom.store.keys import Keys
 from backroom.store.positions import ANYWHERE, Position, Walk
-from backroom.store.query import JobQuery, fields_for, finished_since, matches, moved_since
+from backroom.store.query import JobQuery, fields_for, matches, moved_since
 
 __all__ = ["MOST_EFFORT", "Found", "Search"]
 
@@ -60,12 +60,13 @@ class Search:
     """The jobs of one query. ``redis`` is Any: see `backroom.store.part.Part`.
 
     ``begun`` (ms since 1970) is when the list was begun. Jobs change their places in the order of a state: those that
-    have moved since may have been listed before, and are left out. In a ``snapshot`` those that have ended since are.
+    have moved since may have been listed before, and are left out. With ``loose`` the records are not looked at where
+    the sets say enough, but for jobs that move this moment.
     """
 
-    def __init__(self, redis: Any, keys: Keys, query: JobQuery, *, begun: int, snapshot: bool = False) -> None:
+    def __init__(self, redis: Any, keys: Keys, query: JobQuery, *, begun: int = 0, loose: bool = False) -> None:
         self._redis, self._keys, self._query = redis, keys, query
-        self._begun, self._snapshot = begun, snapshot
+        self._begun = begun
         self._fields = fields_for(query)
         queues = _each_once(query.queues) or [
             name for name in redis.zrange(keys.single("queues"), 0, -1) if name != INTERNAL_QUEUE
@@ -87,9 +88,11 @@ class Search:
         self._few = min(groups.values(), key=lambda group: group.size)
         ordered = [group for group in groups.values() if group.of_states != query.by_creation]
         self._along = min(ordered, key=lambda group: group.size)
-        if not query.queues:
-            del groups["queue"]  # every job is in one, so there is nothing to look up
+        if not query.queues and not loose:
+            del groups["queue"]  # every job is in one: there is nothing to look up, but that it is not the internal one
         self._filters = list(groups.values())
+        few_sets = all(len(group.keys) <= RECORD for group in self._filters)
+        self._needs_records = not (loose and few_sets and query.by_creation and query.q is None)
 
     def _sized(self, wanted: dict[str, list[str]]) -> dict[str, Group]:
         pipeline = self._redis.pipeline(transaction=False)
@@ -131,7 +134,10 @@ class Search:
                     effort += len(left) * len(group.keys)
                     members = {position.id for position in self._scored([each.id for each in left], group.keys)}
                     left = [position for position in left if position.id in members]
-            yield Found(self._matching(left), chunk[-1], effort + RECORD * len(left))
+            if self._needs_records:
+                effort += RECORD * len(left)
+                left = self._matching(left)
+            yield Found(left, chunk[-1], effort)
 
     def _matching(self, candidates: Sequence[Position]) -> list[Position]:
         """The candidates whose records say that they match."""
@@ -143,11 +149,8 @@ class Search:
             record = dict(zip(self._fields, values, strict=True))
             if not record["state"] or not matches(self._query, candidate.id, record):
                 continue
-            if not self._query.by_creation and moved_since(record, self._begun):
-                continue
-            if self._snapshot and finished_since(record, self._begun):
-                continue
-            matching.append(candidate)
+            if self._query.by_creation or not moved_since(record, self._begun):
+                matching.append(candidate)
         return matching
 
     def _walk(self, group: Group, after: Position | None) -> Walk:

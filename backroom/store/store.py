@@ -6,6 +6,7 @@ from backroom.settings import Settings
 from backroom.store.actions import Actions
 from backroom.store.api_keys import ApiKeys
 from backroom.store.budgets import Budgets
+from backroom.store.bulk import Bulk
 from backroom.store.connection import connect, store_errors
 from backroom.store.consequences import Consequences
 from backroom.store.deliveries import Deliveries
@@ -49,6 +50,7 @@ class Store:
                 "keepCompletedCount": settings.keep_completed_count,
                 "keepFailedAge": settings.keep_failed_seconds * 1000,
                 "keepFailedCount": settings.keep_failed_count,
+                "keepBulk": settings.keep_bulk_actions_seconds * 1000,
                 "logLines": settings.max_log_lines,
                 "lease": int(settings.lease_seconds * 1000),
                 "webhookBytes": settings.webhook_max_bytes,
@@ -63,6 +65,7 @@ class Store:
         self.listing = Listing(*parts)
         self.actions = Actions(*parts)
         self.emptying = Emptying(*parts)
+        self.bulk = Bulk(*parts)
         self.consequences = Consequences(*parts)
         self.queues = Queues(*parts)
         self.idempotency = Idempotency(*parts)

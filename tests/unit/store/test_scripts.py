@@ -34,6 +34,7 @@ ALWAYS = {
         "logs",
         "read",
     ),
+    *("start_bulk", "gather_bulk", "act_bulk", "end_bulk"),
     *("cancel", "reschedule", "remove", "pause", "limits", "drain", "clean", "obliterate", "remove_schedule"),
 }
 

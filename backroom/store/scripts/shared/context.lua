@@ -1,5 +1,5 @@
 -- The ground every script stands on: KEYS[1] is the key prefix, ARGV[1] the settings as MessagePack:
--- {events, keepCompletedAge ms, keepCompletedCount, keepFailedAge ms, keepFailedCount, logLines, lease ms,
+-- {events, keepCompletedAge ms, keepCompletedCount, keepFailedAge ms, keepFailedCount, keepBulk ms, logLines, lease ms,
 -- webhookBytes, webhookKeepAge ms, webhookKeepCount}.
 -- Time is Redis' own: `micros` orders what happens, `now` (ms) is what people read.
 local P = KEYS[1] .. ':'
