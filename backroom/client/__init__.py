@@ -15,6 +15,7 @@ try:
 except ModuleNotFoundError as _error:
     raise ModuleNotFoundError("backroom.client needs httpx: pip install 'backroom[client]'", name="httpx") from _error
 
+from backroom.client.answers.access import ApiKey
 from backroom.client.answers.jobs import Attempt, Job, JobError, LogLine, Progress, StateReason, Submitted
 from backroom.client.answers.queues import Limits, Queue, Rate
 from backroom.client.answers.schedules import Fire, Schedule
@@ -41,6 +42,7 @@ from backroom.client.errors import (
     Unreachable,
     WaitTimeout,
 )
+from backroom.client.keys import Keys
 from backroom.client.options import Keep, NewJob, Options, Webhook
 from backroom.client.queues import Queues
 from backroom.client.retrying import RetryPolicy
@@ -52,6 +54,7 @@ from backroom.model.states import State
 
 __all__ = [
     "DEFAULT_URL",
+    "ApiKey",
     "Attempt",
     "Backroom",
     "BackroomAPIError",
@@ -71,6 +74,7 @@ __all__ = [
     "JobFailed",
     "JobType",
     "Keep",
+    "Keys",
     "Limits",
     "LogLine",
     "NewJob",

@@ -11,7 +11,9 @@ from backroom.client.answers.jobs import Job, LogLine, Submitted
 from backroom.client.answers.stack import JobType, Stats
 from backroom.client.channel import Channel, Query, path_to
 from backroom.client.errors import Conflict, JobFailed, Unavailable, WaitTimeout
+from backroom.client.keys import Keys
 from backroom.client.options import NewJob, Options, data_json, milliseconds, options_json, time_json
+from backroom.client.pages import MAX_PAGE, pages
 from backroom.client.queues import Queues
 from backroom.client.retrying import RetryPolicy
 from backroom.client.schedules import Schedules
@@ -35,7 +37,6 @@ POLL_SECONDS: Final = 30
 """One long poll lasts so long at most: proxies commonly cut connections that are silent for a minute."""
 GLANCE_SECONDS: Final = 1
 """The same where somebody wants to see the job on its way."""
-MAX_PAGE: Final = 200
 _ACCEPTED: Final = 202
 _ENDINGS: Final = frozenset({"completed", "failed", "cancelled", "expired", "removed"})
 _LEFT_OUT: Final[Any] = object()
@@ -69,6 +70,7 @@ class Backroom:
         self.queues = Queues(self._channel)
         self.schedules = Schedules(self._channel)
         self.workers = Workers(self._channel)
+        self.keys = Keys(self._channel)
 
     def __enter__(self) -> Self:
         return self
@@ -181,17 +183,7 @@ class Backroom:
             "sort": sort,
         }
         query |= {word: value for word, value in single.items() if value is not None}
-        return islice(self._pages(query), limit)
-
-    def _pages(self, query: dict[str, str | int | Sequence[str]]) -> Iterator[Job]:
-        cursor: str | None = None
-        while True:
-            asked: Query = query if cursor is None else {**query, "cursor": cursor}
-            page = self._channel.call("GET", "/v1/jobs", query=asked)
-            jobs, cursor = page.read(lambda raw: ([Job.from_json(each) for each in raw["jobs"]], raw["next"]))
-            yield from jobs
-            if cursor is None:
-                return
+        return islice(pages(self._channel, "/v1/jobs", "jobs", Job.from_json, query), limit)
 
     def wait(self, job_id: str, timeout: Duration | None = None, *, report: Callable[[Job], None] | None = None) -> Job:
         """Wait until a job has finished, well or badly, and return it; for ever if ``timeout`` is None.

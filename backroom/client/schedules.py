@@ -9,6 +9,7 @@ from backroom.client.answers.jobs import Job
 from backroom.client.answers.schedules import Schedule
 from backroom.client.channel import Channel, path_to
 from backroom.client.options import Duration, NewJob, milliseconds, time_json
+from backroom.client.pages import pages
 
 __all__ = ["Rhythm", "Schedules"]
 
@@ -58,9 +59,8 @@ class Schedules:
         self._channel = channel
 
     def list(self) -> list[Schedule]:
-        """All schedules."""
-        answer = self._channel.call("GET", "/v1/schedules")
-        return answer.read(lambda raw: [Schedule.from_json(each) for each in raw["schedules"]])
+        """All schedules, by creation."""
+        return [*pages(self._channel, "/v1/schedules", "schedules", Schedule.from_json)]
 
     def get(self, key: str) -> Schedule:
         """One schedule. Raises `NotFound`."""

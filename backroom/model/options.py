@@ -182,7 +182,7 @@ class JobOptions(CamelModel):
         """``runAt`` in ms since 1970, rounded up: never early."""
         if self.run_at is None:
             return None
-        since = self.run_at.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+        since = self.run_at - datetime(1970, 1, 1, tzinfo=UTC)
         return -((-since.days * DAY_MS * 1000 - since.seconds * 1_000_000 - since.microseconds) // 1000)
 
     def to_dict(self) -> dict[str, Any]:
@@ -192,8 +192,8 @@ class JobOptions(CamelModel):
 
 def check_run_at(due_ms: int, pointer: str) -> None:
     """Raise `InvalidInput` unless the store can keep this due time, in ms since 1970."""
-    if due_ms >= LATEST_MS:
-        raise InvalidInput.at(pointer, "out-of-range", "must be a time before 2100")
+    if not 0 <= due_ms < LATEST_MS:
+        raise InvalidInput.at(pointer, "out-of-range", "must be a time from 1970 on and before 2100")
 
 
 #: Options that will mean something one day, and what to say until then.

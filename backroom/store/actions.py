@@ -34,7 +34,7 @@ class Actions(Part):
         self._act("reschedule", "promoted", job_id, "0", "")
 
     def reschedule(self, job_id: str, *, run_at_ms: int | None = None, delay_ms: int | None = None) -> None:
-        """Give a delayed job another due time: ms since 1970 (before 2100, else `InvalidInput`), or ms from now."""
+        """Give a delayed job another due time: ms since 1970 (until 2100, else `InvalidInput`), or ms from now."""
         if (run_at_ms is None) == (delay_ms is None):
             raise ValueError("give run_at_ms or delay_ms, and not both")
         if run_at_ms is not None:

@@ -3,7 +3,7 @@
 import builtins
 import json
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -16,11 +16,12 @@ from backroom.model.options import JobOptions
 from backroom.model.schedule import MISFIRE_AFTER_MS, ScheduleSpec
 from backroom.store.connection import store_errors
 from backroom.store.part import Part
+from backroom.store.positions import ANYWHERE, Cursor, Position, Walk, decode_cursor, encode_cursor
 from backroom.store.records import from_ms
 from backroom.store.scripts import pack
 from backroom.store.submission import record_of
 
-__all__ = ["CELERY_PREFIX", "CODE_PREFIX", "ScheduleView", "Schedules"]
+__all__ = ["CELERY_PREFIX", "CODE_PREFIX", "SchedulePage", "ScheduleView", "Schedules"]
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,9 @@ CODE_PREFIX: Final = "code:"
 CELERY_PREFIX: Final = "celery:"
 #: Slots shown of a schedule.
 SHOWN_SLOTS = 5
+#: A page looks at no more than so many schedules; then it ends early, with a cursor to go on.
+LOOKED_AT = 2000
+_ORDER = "createdAt"
 #: Schedules fired in one go.
 DUE_AT_ONCE = 100
 #: A schedule that cannot be fired is looked at again after so many ms.
@@ -76,6 +80,15 @@ class ScheduleView:
             ],
             "fireCount": self.fire_count,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulePage:
+    """Some schedules in the order of their creation, and where to go on."""
+
+    schedules: list[ScheduleView]
+    #: The cursor of the next page; None: there is none.
+    next: str | None
 
 
 class Schedules(Part):
@@ -144,7 +157,33 @@ class Schedules(Part):
 
     def list(self) -> list[ScheduleView]:
         """All schedules, by creation. One that this version cannot read is left out, with a line in the log."""
-        keys = self._keys_of_all()
+        return self._views(self._keys_of_all())
+
+    def page(
+        self, *, limit: int, cursor: str | None = None, wanted: Callable[[ScheduleView], bool] = lambda _: True
+    ) -> SchedulePage:
+        """At most ``limit`` of the schedules that are ``wanted``, by creation; fewer where many are not.
+
+        Exact while others are put and removed. Raises `InvalidInput` for a cursor that is none of ours.
+        """
+        after = None if cursor is None else decode_cursor(_ORDER, cursor).after
+        found: builtins.list[tuple[Position, ScheduleView]] = []
+        looked_at = 0
+        with store_errors():
+            everything = [self._keys.single("schedules:all")]
+            walk = iter(Walk(self._redis, everything, ANYWHERE, after, descending=False, first=limit + 1))
+            while looked_at < LOOKED_AT and len(found) <= limit:
+                positions = builtins.list(islice(walk, limit + 1))
+                if not positions:
+                    return SchedulePage([view for _, view in found], None)
+                looked_at, after = looked_at + len(positions), positions[-1]
+                places = {position.id: position for position in positions}
+                found += [(places[view.key], view) for view in self._views(builtins.list(places)) if wanted(view)]
+        assert after is not None
+        last = found[limit - 1][0] if len(found) > limit else after
+        return SchedulePage([view for _, view in found[:limit]], encode_cursor(_ORDER, Cursor(last, 0)))
+
+    def _views(self, keys: Sequence[str]) -> builtins.list[ScheduleView]:
         views, now = [], self._now_ms()
         for key, (record, fires) in zip(keys, self._records(keys), strict=True):
             try:

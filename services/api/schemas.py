@@ -24,7 +24,7 @@ __all__ = [
     "QueueList",
     "QueueView",
     "Scaling",
-    "ScheduleList",
+    "SchedulePage",
     "ScheduleView",
     "SingleJob",
     "Stats",
@@ -305,10 +305,11 @@ class ScheduleView(View):
     fire_count: int = Field(description="Jobs made for slots; those run by hand do not count.")
 
 
-class ScheduleList(View):
-    """All schedules."""
+class SchedulePage(View):
+    """A page of schedules."""
 
     schedules: list[ScheduleView]
+    next: str | None = Field(description="The cursor of the next page; null: this is the last.")
 
 
 class Stats(View):

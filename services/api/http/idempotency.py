@@ -22,6 +22,8 @@ __all__ = ["idempotency_key", "once"]
 log = structlog.get_logger("backroom.api")
 
 HEADER: Final = "Idempotency-Key"
+RETRY_SECONDS: Final = 1
+"""``Retry-After`` while the first request runs: most are answered sooner, and one that died is succeeded in 10 s."""
 #: A string of RFC 8941 in its quotes, or the bare characters.
 _KEY: Final = re.compile(r'"(?P<quoted>(?:[ !#-\[\]-~]|\\["\\]){1,255})"\Z|(?P<bare>[!#-~][ !#-~]{0,254})\Z')
 _ESCAPED: Final = re.compile(r"\\(.)")
@@ -53,11 +55,10 @@ def once(
         case OtherRequest():
             raise Problem("key-reused", f"This {HEADER} was used with another body. Use a new key for a new request.")
         case StillRunning():
-            seconds = -(-found.left_ms // 1000)
             raise Problem(
                 "still-running",
                 "The first request with this key is being answered. Ask again for its answer.",
-                headers={"Retry-After": str(seconds)},
+                headers={"Retry-After": str(RETRY_SECONDS)},
             )
     return _carried_out(keys, found, handle)
 

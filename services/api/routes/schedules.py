@@ -16,7 +16,9 @@ from services.api.http.answers import Answer
 from services.api.http.operation import Call, Reply, Resource
 from services.api.http.problems import Problem
 from services.api.http.validation import NoBody, NoQuery
-from services.api.schemas import JobView, ScheduleList, ScheduleView
+from services.api.paging import NEXT_PAGE, next_page
+from services.api.queries import PageQuery
+from services.api.schemas import JobView, SchedulePage, ScheduleView
 from services.api.submission import Draft, as_submitted, prepare
 from services.api.views import job_links, job_view
 
@@ -49,14 +51,22 @@ def _answer(call: Call[Any, Any], key: str, status: int = 200, headers: dict[str
     "GET",
     "/v1/schedules",
     access=Access.READ,
-    query=NoQuery,
+    query=PageQuery,
     body=NoBody,
-    replies={200: Reply("All schedules, by creation.", ScheduleList)},
+    replies={200: Reply("A page of them.", SchedulePage, headers=NEXT_PAGE)},
 )
-def list_schedules(call: Call[NoQuery, NoBody]) -> Answer:
-    """List the schedules."""
-    found = [schedule.to_dict() for schedule in call.backend.store.schedules.list() if _may_touch(call, schedule)]
-    return Answer(200, {"schedules": found})
+def list_schedules(call: Call[PageQuery, NoBody]) -> Answer:
+    """List the schedules, by creation.
+
+    Pages are exact: none is repeated and none skipped while others are put or removed.
+    """
+    query = call.query
+    page = call.backend.store.schedules.page(
+        limit=query.limit, cursor=query.cursor, wanted=lambda schedule: _may_touch(call, schedule)
+    )
+    found = [schedule.to_dict() for schedule in page.schedules]
+    headers = next_page("/v1/schedules", query, page.next)
+    return Answer(200, {"schedules": found, "next": page.next}, headers=headers)
 
 
 @resource.operation(

@@ -275,3 +275,30 @@ def test_a_schedule_of_code_whose_job_type_is_gone_can_be_removed(api: Api, stor
     spec = parse_schedule({**OFTEN, "job": {"name": "gone"}})
     store.schedules.put_code({"gone": spec}, [])
     assert api.call("DELETE", "/v1/schedules/code:gone").status_code == 204
+
+
+def test_schedules_are_listed_by_creation_page_by_page_while_others_come_and_go(api: Api) -> None:
+    for number in range(7):
+        put(api, f"s{number}", OFTEN)
+    found, path = [], "/v1/schedules?limit=3"
+    while path:
+        page = api.get(path)
+        found += [schedule["key"] for schedule in page.json()["schedules"]]
+        assert (page.json()["next"] is None) == ("next" not in page.links)
+        path = page.links["next"]["url"] if page.links else ""
+        if len(found) == 3:
+            put(api, "later", OFTEN)
+            put(api, "s1", OFTEN, 200)  # once more: it keeps its place
+            for gone in ("s2", "s4"):
+                assert api.call("DELETE", f"/v1/schedules/{gone}").status_code == 204
+    assert found == ["s0", "s1", "s2", "s3", "s5", "s6", "later"]
+
+
+@pytest.mark.parametrize(
+    ("query", "where"),
+    [("limit=0", "/limit"), ("limit=201", "/limit"), ("cursor=nonsense", "/cursor"), ("page=2", "/page")],
+)
+def test_pages_of_schedules_that_are_none(api: Api, query: str, where: str) -> None:
+    response = api.get(f"/v1/schedules?{query}")
+    problem(response, 422, "invalid-input")
+    assert pointers(response) == [where]

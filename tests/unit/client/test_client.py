@@ -458,7 +458,7 @@ def test_a_word_that_says_nothing_about_a_schedule_is_refused(room):
 @pytest.mark.parametrize(
     ("act", "method", "path", "answer"),
     [
-        (lambda schedules: schedules.list()[0], "GET", "", {"schedules": [schedule()]}),
+        (lambda schedules: schedules.list()[0], "GET", "", {"schedules": [schedule()], "next": None}),
         (lambda schedules: schedules.get("code:a"), "GET", "/code%3Aa", schedule()),
         (lambda schedules: schedules.pause("a"), "POST", "/a/pause", schedule()),
         (lambda schedules: schedules.resume("a"), "POST", "/a/resume", schedule()),

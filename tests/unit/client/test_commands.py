@@ -348,7 +348,7 @@ def test_emptying_a_queue_needs_a_yes(api, backroom):
 
 
 def test_schedules_are_a_table(api, backroom):
-    api.play(Say(200, {"schedules": [schedule()]}))
+    api.play(Say(200, {"schedules": [schedule()], "next": None}))
     assert backroom("schedules") == 0
     assert backroom.lines[0].split() == ["KEY", "STATE", "WHEN", "JOB", "NEXT", "LAST", "JOBS"]
     assert backroom.lines[1].startswith("nightly  active  At 03:00  purge-artifacts  in ")

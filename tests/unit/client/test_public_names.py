@@ -10,6 +10,7 @@ from backroom import client
 
 NAMES = [
     "DEFAULT_URL",
+    "ApiKey",
     "Attempt",
     "Backroom",
     "BackroomAPIError",
@@ -29,6 +30,7 @@ NAMES = [
     "JobFailed",
     "JobType",
     "Keep",
+    "Keys",
     "Limits",
     "LogLine",
     "NewJob",

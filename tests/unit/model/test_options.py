@@ -190,6 +190,8 @@ def test_a_start_time_is_rounded_up_to_the_ms() -> None:
     assert run_at_ms("1970-01-01T01:00:01+01:00") == 1000
     assert run_at_ms("1969-12-31T23:59:59.999Z") == -1
     assert JobOptions().run_at_ms() is None
+    assert run_at_ms("0001-01-01T00:00:00+14:00") == -62_135_647_200_000
+    assert run_at_ms("9999-12-31T23:59:59.999999-14:00") == 253_402_351_200_000
 
 
 def test_a_start_time_needs_its_zone() -> None:
@@ -200,8 +202,10 @@ def test_a_start_time_needs_its_zone() -> None:
 
 def test_due_times_end_where_the_store_cannot_count_them_any_more() -> None:
     check_run_at(LATEST_MS - 1, "/runAt")
-    with pytest.raises(InvalidInput, match="before 2100"):
-        check_run_at(LATEST_MS, "/runAt")
+    check_run_at(0, "/runAt")
+    for beyond in (LATEST_MS, -1):
+        with pytest.raises(InvalidInput, match="before 2100"):
+            check_run_at(beyond, "/runAt")
     assert datetime.fromtimestamp(LATEST_MS / 1000, UTC) == datetime(2100, 1, 1, tzinfo=UTC)
 
 
