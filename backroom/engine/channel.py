@@ -2,14 +2,14 @@
 
 import base64
 import json
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 from kombu.exceptions import InconsistencyError
 from kombu.transport import virtual
 
-from backroom.engine import messages
+from backroom.engine import current, messages
 from backroom.model.errors import NotFound, StoreUnavailable, WrongState
 from backroom.store.connection import store_errors
 
@@ -112,8 +112,9 @@ class Channel(virtual.Channel):
     # Queues.
 
     def _size(self, queue: str) -> int:
-        with store_errors():
+        with _known_here(), store_errors():
             return int(self.transport.redis.zcard(self.transport.store.keys.state(queue, "waiting")))
+        return 0
 
     def _purge(self, queue: str) -> int:
         """`celery purge`: remove the jobs of a queue that wait for their turn or their time."""
@@ -139,7 +140,7 @@ class Channel(virtual.Channel):
             if not declared["durable"]:
                 return
         key = self.transport.key("binding", exchange)
-        with store_errors():
+        with _known_here(), store_errors():
             pipeline = self.transport.redis.pipeline(transaction=True)
             if not fanout:
                 pipeline.sadd(key, _binding(routing_key, pattern, queue))
@@ -159,15 +160,21 @@ class Channel(virtual.Channel):
 
     def get_table(self, exchange: str) -> list[tuple[str, ...]]:
         """The bindings of an exchange: (routing key, pattern, queue)."""
-        with store_errors():
+        with _known_here(), store_errors():
             members = self.transport.redis.smembers(self.transport.key("binding", exchange))
-        return [tuple(str(member).split(_SEPARATOR)) for member in members]
+            return [tuple(str(member).split(_SEPARATOR)) for member in members]
+        return [tuple(binding) for binding in super().get_table(exchange)]
 
     def _delete(self, queue: str, exchange: str, routing_key: str, pattern: str | None, *_: Any, **__: Any) -> None:
         self.fanout_queues.pop(queue, None)
         with store_errors():
             self.transport.redis.srem(self.transport.key("binding", exchange), _binding(routing_key, pattern, queue))
             self.transport.redis.delete(self.transport.key("list", queue))
+
+
+def _known_here() -> AbstractContextManager[None]:
+    """For a running job, which may go on as something else without a server: what this process knows has to do then."""
+    return nullcontext() if current.running_job() is None else suppress(StoreUnavailable)
 
 
 def _binding(routing_key: str | None, pattern: str | None, queue: str) -> str:

@@ -10,6 +10,7 @@ import os
 import socket
 import time
 import traceback
+from dataclasses import replace
 from queue import Empty
 from typing import Any
 
@@ -95,7 +96,8 @@ class Transport(virtual.Transport):
             # Celery loads a transport only now in a worker of greenlets: `_install` was not asked.
             logger.critical("Backroom runs jobs in the pools prefork, threads and solo: choose one with --pool")
             raise SystemExit(1)
-        self.store.ping()
+        if current.running_job() is None:  # what a running job goes on as needs no server (see `publish_task`)
+            self.store.ping()
         return super().establish_connection()  # type: ignore[no-any-return]  # kombu is untyped
 
     def close_connection(self, connection: Any) -> None:
@@ -140,6 +142,8 @@ class Transport(virtual.Transport):
         if running is not None and not running.expects and messages.brings_on(message, running.id):
             running.expect()
         job = messages.job_from_message(queue, message, defaults=current.options_of(message["headers"]["task"]))
+        if running is not None:  # what a job submits belongs to the same trace
+            job = replace(job, traceparent=running.traceparent or None, request_id=running.request_id or None)
         [submitted] = self.store.submission.submit([job])
         if submitted.duplicate and not self._supply(queue, job):
             logger.info("task %s has an id that is stored already (%s): nothing was added", task_id, submitted.state)

@@ -19,7 +19,7 @@ class Diary:
     """Pages of notes; a page is named by the id of a task, or by a word."""
 
     def __init__(self, url: str) -> None:
-        self._redis = redis.Redis.from_url(url, decode_responses=True)
+        self._redis = redis.Redis.from_url(url, decode_responses=True, socket_timeout=None)
 
     def note(self, page: str, *what: Any) -> None:
         """Write a line."""

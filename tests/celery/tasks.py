@@ -284,5 +284,8 @@ def retry_when_told(self: Task, page: str) -> int:
         note(self.request.id, "running")
         wait_for_page(page)
         note(self.request.id, "retrying")
-        self.retry(countdown=0)
+        try:
+            self.retry(countdown=0)
+        finally:
+            note(self.request.id, "asked for another try")
     return int(self.request.retries)

@@ -133,5 +133,6 @@ def test_a_retry_outlives_an_outage(fragile: Site, server: EmbeddedServer, diary
         diary.note("now", "retry")
 
         assert diary.next(result.id) == ["retrying"]
+        assert diary.next(result.id) == ["asked for another try"]
         server.start()
         assert result.get(timeout=PATIENCE) == 1
