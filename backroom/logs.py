@@ -31,12 +31,15 @@ def console_renderer() -> structlog.typing.Processor:
     return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty() and "NO_COLOR" not in os.environ)
 
 
-def formatter(settings: Settings) -> logging.Formatter:
-    """Gives the lines of the standard library's loggers, gunicorn's and Celery's among them, the same shape."""
+def formatter(settings: Settings, *more: structlog.typing.Processor) -> logging.Formatter:
+    """Gives the lines of the standard library's loggers, gunicorn's and Celery's among them, the same shape.
+
+    ``more`` say more about each line.
+    """
     renderer = structlog.processors.JSONRenderer() if wants_json(settings) else console_renderer()
     processors = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer]
     if wants_json(settings):
         processors.insert(1, structlog.processors.format_exc_info)
     return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[*SHARED_PROCESSORS, structlog.stdlib.add_logger_name], processors=processors
+        foreign_pre_chain=[*SHARED_PROCESSORS, structlog.stdlib.add_logger_name, *more], processors=processors
     )

@@ -30,7 +30,7 @@ PAUSE_SECONDS = 0.5
 
 
 class JobScheduler(Scheduler):
-    """Promotes due jobs and fires schedules at the due instant, and sweeps lost, expired and old jobs."""
+    """Promotes due jobs, fires schedules and sends webhooks on their way at once; sweeps lost, expired and old jobs."""
 
     def __init__(self, app: Any, *args: Any, **kwargs: Any) -> None:
         settings = get_settings()
@@ -93,7 +93,9 @@ class JobScheduler(Scheduler):
         # A full store takes no new jobs, but lets those that wait go on: promoting comes first.
         _, job_due = self._store.upkeep.promote()
         _, slot_due = self._store.schedules.fire_due()
+        more_to_tell = self._store.outbox.dispatch()
         soonest = min((due for due in (job_due, slot_due) if due is not None), default=None)
+        soonest = 0 if more_to_tell else soonest
         self._next_due = None if soonest is None else time.monotonic() + soonest / 1000
 
     def _sleep(self) -> None:

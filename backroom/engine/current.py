@@ -102,8 +102,12 @@ class RunningJob:
         options: dict[str, Any],
         reporter: Reporter,
         most_lines: int = 1000,
+        traceparent: str = "",
+        request_id: str = "",
     ) -> None:
         self.id, self.name, self.queue, self.token, self.attempt = job_id, name, queue, token, attempt
+        #: Where it comes from: W3C Trace Context, and the id of the request that submitted it; "": not known.
+        self.traceparent, self.request_id = traceparent, request_id
         #: The options of the job, in JSON's words.
         self.options = options
         #: JSON text of the result, once the task has returned.
@@ -290,6 +294,16 @@ class CurrentJob:
     def attempt(self) -> int:
         """The number of this try; the first is 1."""
         return self._job().attempt
+
+    @property
+    def traceparent(self) -> str | None:
+        """The W3C Trace Context that it was submitted with, for calls to others; None: there was none."""
+        return self._job().traceparent or None
+
+    @property
+    def request_id(self) -> str | None:
+        """The id of the request that submitted it; None: it was not submitted over HTTP."""
+        return self._job().request_id or None
 
     def progress(self, percent: float, message: str | None = None) -> None:
         """Say how far the job is, 0 to 100, with a word to people. Raises `ValueError` for other numbers."""

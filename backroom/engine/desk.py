@@ -50,6 +50,8 @@ CLAIM_PATIENCE = 5.0
 MOST_AHEAD_FACTOR = 2
 #: How long the pulse listens for cancellations before it looks at the clock again, in seconds.
 LISTEN_SECONDS = 0.1
+#: Steps of making deliveries of webhooks between two looks at the leases.
+TOLD_AT_ONCE = 10
 #: A worker says that it lives at least this often, in seconds.
 BEAT_SECONDS = 3.0
 
@@ -422,7 +424,15 @@ class _Pulse(threading.Thread):
         if now >= self._sweep_at:
             self._sweep_at = now + self._sweep_pause()
             self._store.upkeep.sweep()
+            self._tell()
         self._listen()
+
+    def _tell(self) -> None:
+        """What the scheduler does at once: make deliveries of what webhooks are to tell."""
+        for _ in range(TOLD_AT_ONCE):
+            if not self._store.outbox.dispatch():
+                return
+        self._sweep_at = 0.0  # leases come first, and then the rest
 
     def _sweep_pause(self) -> float:
         return self._settings.worker_sweep_seconds * random.uniform(0.75, 1.25)  # noqa: S311 - spreads workers, no secret

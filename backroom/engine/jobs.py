@@ -18,7 +18,7 @@ from backroom.engine.retrying import next_delay_ms
 from backroom.model.backoff import Backoff, CustomBackoff, Exponential, Fixed, milliseconds_of, seconds_of
 from backroom.model.control import RateLimited, RetryAfter
 from backroom.model.errors import InvalidInput
-from backroom.model.job import DEFAULT_QUEUE
+from backroom.model.job import DEFAULT_QUEUE, DELIVER_WEBHOOK
 from backroom.model.job_types import JobType
 from backroom.model.names import check_name
 from backroom.model.options import JobOptions, parse_options
@@ -248,7 +248,7 @@ def job_types_of(app: Celery) -> list[JobType]:
     """What a worker of ``app`` offers: its ``@job`` types, and plain tasks as types that accept anything."""
     found = []
     for name, task in sorted(app.tasks.items()):
-        if name.startswith("celery."):
+        if name.startswith("celery.") or name == DELIVER_WEBHOOK:
             continue
         if isinstance(task, JobTask):
             schema = {} if task.adapter is None else task.adapter.json_schema(mode="validation")

@@ -34,11 +34,11 @@ class EveryQueueAMQP(AMQP):
 
 
 def served_queues(queues: Any, *, direct: bool) -> tuple[list[str] | None, list[str]]:
-    """The names of the queues to serve, or None for every queue but those in the second list.
+    """The names of the queues to serve, or None for every queue; and those that are not to be served.
 
     ``queues`` are the application's, after ``-Q`` and ``-X``; ``direct``: each worker has a queue of its own
     (``worker_direct``), which others must leave alone.
     """
     if isinstance(queues, EveryQueue) and queues._consume_from is None and not direct:  # noqa: SLF001 - how Celery keeps -Q
         return None, list(queues.excluded)
-    return list(queues.consume_from), []
+    return list(queues.consume_from), list(getattr(queues, "excluded", ()))

@@ -161,6 +161,7 @@ class JobRequest(Request):
             claimed.options,
             claimed.celery,
             claimed.traceparent,
+            claimed.request_id,
         )
 
     @property

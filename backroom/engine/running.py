@@ -66,6 +66,8 @@ class Wire(NamedTuple):
     options: str
     celery: str
     traceparent: str
+    #: The id of the request that submitted it.
+    request_id: str
 
 
 class Finished(NamedTuple):
@@ -198,6 +200,8 @@ def _run_one(pool: Pool, wire: Wire, place: int, index: int) -> Finished:
         options=json.loads(wire.options) if wire.options else {},
         reporter=reporter(pool.url, pool.settings),
         most_lines=pool.settings.max_log_lines,
+        traceparent=wire.traceparent,
+        request_id=wire.request_id,
     )
     key = (wire.id, wire.token)
     running_here[key] = job

@@ -25,7 +25,11 @@ from celery.worker.consumer import Consumer
 from celery.worker.control import control_command
 from celery.worker.state import maybe_shutdown
 
-from backroom.engine import endings, running
+from backroom.engine import (
+    endings,
+    running,
+    webhooks,  # noqa: F401 - its job is a task of every application that a worker of this process runs
+)
 from backroom.engine.capturing import capture
 from backroom.engine.consequences import Herald
 from backroom.engine.desk import Desk, jobs_of
@@ -34,6 +38,7 @@ from backroom.engine.jobs import job_types_of, schedules_of
 from backroom.engine.queues import served_queues
 from backroom.engine.request import JobRequest
 from backroom.engine.urls import store_url
+from backroom.model.job import INTERNAL_QUEUE
 from backroom.settings import get_settings
 from backroom.store import WorkerView
 from backroom.store.execution import Claimed, Outcome, Served
@@ -115,7 +120,8 @@ class DeskStep(bootsteps.StartStopStep):
         self._asked_to_stop = False
         self._give_up_at = 0.0
         self._limits = _limits_of(worker)
-        #: Queue names, or None for every queue but those in `_without`.
+        #: Queue names, or None for every queue but those in `_without`. The internal queue is always among them, unless
+        #: it is in `_without`.
         self._named: list[str] | None
         self._named, without = served_queues(worker.app.amqp.queues, direct=worker.app.conf.worker_direct)
         self._without = dict.fromkeys(without, True)
@@ -274,22 +280,22 @@ class DeskStep(bootsteps.StartStopStep):
     def _served(self) -> Served:
         if self._named is None:
             return Served(without=self._without or None)
-        return Served(named=self._named)
+        # One may name queues for some work of one's own; who sees to the stack's own must not depend on it.
+        internal = [INTERNAL_QUEUE] if INTERNAL_QUEUE not in {*self._named, *self._without} else []
+        return Served(named=[*self._named, *internal])
 
     def add_queue(self, queue: str) -> None:
         """Serve this queue too."""
-        if self._named is None:
-            self._without.pop(queue, None)
-        elif queue not in self._named:
+        self._without.pop(queue, None)
+        if self._named is not None and queue not in self._named:
             self._named = [*self._named, queue]
         if self._desk is not None:
             self._desk.served_anew()
 
     def cancel_queue(self, queue: str) -> None:
         """Serve this queue no more."""
-        if self._named is None:
-            self._without[queue] = True
-        else:
+        self._without[queue] = True
+        if self._named is not None:
             self._named = [name for name in self._named if name != queue]
 
     def quiet(self, *, on: bool) -> None:

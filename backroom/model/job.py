@@ -24,6 +24,7 @@ __all__ = [
     "format_time",
     "job_links",
     "new_job",
+    "trace_id_of",
 ]
 
 DEFAULT_QUEUE = "default"
@@ -145,6 +146,16 @@ class Submitted:
     at: int
     #: Its queue starts nothing at the moment: it is paused, or at one of its limits.
     held: bool
+
+
+#: The parts of a W3C ``traceparent``: version, trace id, parent id, flags.
+_TRACE_PARTS = 4
+
+
+def trace_id_of(traceparent: str) -> str | None:
+    """The trace id in a W3C ``traceparent``."""
+    parts = traceparent.split("-")
+    return parts[1] if len(parts) == _TRACE_PARTS else None
 
 
 def format_time(value: datetime | None) -> str | None:

@@ -1,6 +1,7 @@
 """Deliveries of webhooks: what is sent, to whom, and how it went."""
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -22,7 +23,8 @@ __all__ = ["Deliveries", "DeliveryPage", "DeliveryState", "DeliveryView", "Parce
 
 DeliveryState = Literal["pending", "delivered", "failed"]
 _FIELDS = ("webhook", "url", "event", "job", "message", "state", "at", "made", "next")
-MAX_PAGE = 200
+#: How long, and how often, `Deliveries.redeliver` looks whether the try before has ended, in seconds.
+_PATIENCE, _LOOK = 2.0, 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,13 +191,15 @@ class Deliveries(Part):
         with store_errors():
             trace, request = self._redis.hmget(key, "trace", "request")
         job = delivery_job(delivery_id, self._settings, trace=trace, request_id=request)
-        match self._run("redeliver", delivery_id, pack(job))[0]:
-            case "missing":
+        deadline = time.monotonic() + _PATIENCE
+        while (answer := self._run("redeliver", delivery_id, pack(job))[0]) != "ok":
+            if answer == "missing":
                 raise NotFound("delivery", delivery_id)
-            case "disabled":
+            if answer == "disabled":
                 raise NotDeliverable(delivery_id, "its endpoint is disabled; enable it first")
-            case "busy":
+            if time.monotonic() > deadline:
                 raise NotDeliverable(delivery_id, "it is about to end; try again")
+            time.sleep(_LOOK)  # its worker has kept how it went, and settles its job next
         return self.get(delivery_id)
 
     def _views(self, ids: Sequence[str]) -> list[DeliveryView]:

@@ -99,10 +99,9 @@ class Outbox(Part):
         """What makes this stack's ids its own; made once."""
         key = self._keys.webhook(OWN)
         with store_errors():
-            pipeline = self._redis.pipeline(transaction=True)
-            pipeline.hsetnx(key, "seed", secrets.token_hex(16))
-            pipeline.hget(key, "seed")
-            return str(pipeline.execute()[1])
+            if not self._redis.hexists(key, "seed"):  # a full store takes no write that it could do without
+                self._redis.hsetnx(key, "seed", secrets.token_hex(16))
+            return str(self._redis.hget(key, "seed"))
 
     def _deliveries(
         self, entry_id: str, notice: Notice, endpoints: Sequence[tuple[str, Sequence[str]]], seed: str

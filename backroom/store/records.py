@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from backroom.model.job import Job, format_time
+from backroom.model.job import Job, format_time, trace_id_of
 from backroom.model.states import State
 
 __all__ = ["VERSIONED", "QueueSituation", "from_ms", "job_from_record", "try_from_record", "version_of"]
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
-#: The parts of a W3C ``traceparent``: version, trace id, parent id, flags.
-_TRACE_PARTS = 4
 
 
 def from_ms(value: str | float | None) -> datetime | None:
@@ -121,7 +119,6 @@ def job_from_record(
                 }
             )
             attempt_log = attempt_log[-50:]
-    trace = record.get("trace", "").split("-")
     return Job(
         id=job_id,
         name=record["name"],
@@ -145,7 +142,7 @@ def job_from_record(
         wait_ms=max(0, int(started) - int(ready)) if started and ready and int(started) >= int(ready) else None,
         run_ms=int(record["run"]) if record.get("run") and state is not State.ACTIVE else None,
         worker=record.get("worker"),
-        trace_id=trace[1] if len(trace) == _TRACE_PARTS else None,
+        trace_id=trace_id_of(record.get("trace", "")),
         version=version_of(record),
         attempt_log=attempt_log,
     )

@@ -145,12 +145,12 @@ class Webhooks(Part):
         """What the messages of an endpoint, or of `OWN`, are signed with. Raises `NotFound`."""
         key = self._keys.webhook(webhook)
         with store_errors():
-            pipeline = self._redis.pipeline(transaction=True)
-            if webhook == OWN:  # made once, by whoever asks first
-                pipeline.hsetnx(key, "secret", new_secret())
+            if webhook == OWN and not self._redis.hexists(key, "secret"):  # made once, by whoever asks first
+                self._redis.hsetnx(key, "secret", new_secret())
+            pipeline = self._redis.pipeline(transaction=False)
             pipeline.hmget(key, "secret", "oldSecret", "oldUntil")
             pipeline.time()
-            *_, (secret, old, until), (seconds, micros) = pipeline.execute()
+            (secret, old, until), (seconds, micros) = pipeline.execute()
         if secret is None:
             raise NotFound("webhook", webhook)
         if until is None or int(until) <= int(seconds) * 1000 + int(micros) // 1000:

@@ -392,5 +392,18 @@ class Stage:
 
 
 _OPTIONS = frozenset(
-    {"jobId", "attempts", "backoff", "delay", "runAt", "priority", "lifo", "timeout", "ttl", "maxStalled", "tags"}
+    {
+        "jobId",
+        "attempts",
+        "backoff",
+        "delay",
+        "runAt",
+        "priority",
+        "lifo",
+        "timeout",
+        "ttl",
+        "maxStalled",
+        "tags",
+        "webhook",
+    }
 )
