@@ -15,7 +15,7 @@ try:
 except ModuleNotFoundError as _error:
     raise ModuleNotFoundError("backroom.client needs httpx: pip install 'backroom[client]'", name="httpx") from _error
 
-from backroom.client.answers.access import ApiKey
+from backroom.client.answers.access import ApiKey, AuditEntry
 from backroom.client.answers.jobs import Attempt, Job, JobError, LogLine, Progress, StateReason, Submitted
 from backroom.client.answers.queues import Limits, Queue, Rate
 from backroom.client.answers.schedules import Fire, Schedule
@@ -56,6 +56,7 @@ __all__ = [
     "DEFAULT_URL",
     "ApiKey",
     "Attempt",
+    "AuditEntry",
     "Backroom",
     "BackroomAPIError",
     "BackroomClientError",

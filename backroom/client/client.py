@@ -7,6 +7,7 @@ import uuid
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Self, Unpack
 
+from backroom.client.answers.access import AuditEntry
 from backroom.client.answers.jobs import Job, LogLine, Submitted
 from backroom.client.answers.stack import JobType, Stats
 from backroom.client.channel import Channel, Query, path_to
@@ -303,6 +304,28 @@ class Backroom:
     def stats(self) -> Stats:
         """The stack in a few numbers."""
         return self._channel.call("GET", "/v1/stats").read(Stats.from_json)
+
+    def audit(
+        self,
+        *,
+        actor: str | Sequence[str] = (),
+        action: str | Sequence[str] = (),
+        outcome: str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[AuditEntry]:
+        """Who did what, newest first, fetched page by page as it is asked for; ``limit`` entries at most.
+
+        ``actor``: names of keys. ``action``: in the API's words, such as ``pause_queue``. ``outcome``: ``done`` or
+        ``refused``. Needs an admin key.
+        """
+        query: dict[str, str | int | Sequence[str]] = {
+            "actor": _several(actor),
+            "action": _several(action),
+            "limit": MAX_PAGE if limit is None else max(1, min(limit, MAX_PAGE)),
+        }
+        if outcome is not None:
+            query["outcome"] = outcome
+        return islice(pages(self._channel, "/v1/audit", "entries", AuditEntry.from_json, query), limit)
 
     # Acting. Each raises `NotFound`, and `Conflict` where the job's state does not allow it.
 

@@ -5,6 +5,7 @@ from redis import Redis
 from backroom.settings import Settings
 from backroom.store.actions import Actions
 from backroom.store.api_keys import ApiKeys
+from backroom.store.audit import Audit
 from backroom.store.budgets import Budgets
 from backroom.store.bulk import Bulk
 from backroom.store.connection import connect, store_errors
@@ -71,6 +72,7 @@ class Store:
         self.idempotency = Idempotency(*parts)
         self.budgets = Budgets(*parts)
         self.api_keys = ApiKeys(*parts)
+        self.audit = Audit(*parts)
         self.job_types = JobTypes(*parts)
         self.schedules = Schedules(*parts)
         self.workers = Workers(*parts)

@@ -1,7 +1,7 @@
 """The application: what happens around every request, and which addresses there are."""
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from http import HTTPStatus
 from typing import Final
 
@@ -10,11 +10,13 @@ from flask import Flask, Response, g, request
 
 from backroom.model.errors import StoreUnavailable
 from backroom.settings import Settings, get_settings
+from backroom.store.audit import AuditEntry
 from services.api import routes
 from services.api.backend import Backend
 from services.api.http import logs, telemetry
 from services.api.http.access import NOBODY, Access, unauthorized
-from services.api.http.operation import mount
+from services.api.http.ledger import Ledger
+from services.api.http.operation import Operation, mount
 from services.api.http.problems import Problem, as_problem, problem_answer
 from services.api.http.requests import request_id
 from services.api.settings import ApiSettings, get_api_settings
@@ -23,6 +25,8 @@ __all__ = ["create_app"]
 
 log = structlog.get_logger("backroom.api")
 
+MAX_TARGET: Final = 512
+"""Characters of an address that the audit log keeps."""
 #: Asked every few seconds by machines, under whatever name they know: neither logged nor checked for their host.
 PROBES: Final = frozenset({"/livez", "/readyz", "/metrics"})
 
@@ -39,7 +43,8 @@ def create_app(settings: Settings | None = None, api_settings: ApiSettings | Non
         mount(app, backend, operation)
     public = frozenset(operation.rule for operation in routes.operations() if operation.access is Access.PUBLIC)
     app.before_request(lambda: _begin(backend, public))
-    app.after_request(_end)
+    by_endpoint = {f"{operation.method} {operation.path}": operation for operation in routes.operations()}
+    app.after_request(lambda response: _end(response, backend, by_endpoint))
     app.register_error_handler(Exception, _refuse)
     _warn_if_open(backend)
     return app
@@ -80,7 +85,7 @@ def _refuse(error: Exception) -> Response:
     return problem_answer(problem, g.request_id).response()
 
 
-def _end(response: Response) -> Response:
+def _end(response: Response, backend: Backend, operations: Mapping[str, Operation]) -> Response:
     """Count and log the answer, and add what every answer carries."""
     seconds = time.perf_counter() - g.started
     response.headers["X-Request-Id"] = g.request_id
@@ -103,4 +108,24 @@ def _end(response: Response) -> Response:
             actor=None if principal is None else principal.name,
             address=request.remote_addr,
         )
+    _audit(response, backend.ledger, operations.get(request.endpoint or ""))
     return response
+
+
+def _audit(response: Response, ledger: Ledger, operation: Operation | None) -> None:
+    """Write down every act, every look that is for admins alone, and every refusal for want of rights."""
+    is_forbidden = response.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+    is_act = operation is not None and (operation.method != "GET" or operation.access is Access.ADMIN)
+    if not (is_act or is_forbidden):
+        return
+    principal = g.get("principal")
+    entry = AuditEntry(
+        at=time.time_ns() // 1_000_000,
+        actor=principal.name if principal is not None and principal.is_known else None,
+        action="unknown" if operation is None else operation.name,
+        target=(response.headers.get("Location") or request.path)[:MAX_TARGET],
+        status=response.status_code,
+        request_id=g.request_id,
+        address=request.remote_addr or "",
+    )
+    ledger.note(entry, is_submission=operation is not None and operation.access is Access.SUBMIT)

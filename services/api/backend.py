@@ -6,6 +6,7 @@ from backroom.settings import Settings
 from backroom.store import Store
 from services.api.http.access import Guard
 from services.api.http.feed import Feed
+from services.api.http.ledger import Ledger
 from services.api.http.rates import RateLimits
 from services.api.http.seats import Seats
 from services.api.http.streams import frame_of
@@ -32,6 +33,7 @@ class Backend:
         self.api_settings = api_settings
         self.store = Store.from_settings(settings)
         self.guard = Guard(settings, self.store.api_keys, fresh_seconds=api_settings.key_fresh_seconds)
+        self.ledger = Ledger(self.store.audit, keep=api_settings.audit_max)
         self.rates = RateLimits(self.store, api_settings)
         self.job_types = Catalogue(self.store.job_types.list)
         self.server: Server | None = None

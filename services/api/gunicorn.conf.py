@@ -106,6 +106,12 @@ def post_worker_init(worker: Worker) -> None:
     backend.seats.share(_tally, worker.tally_cell)
 
 
+def worker_exit(_server: object, worker: Worker) -> None:
+    """Write what is left for the audit log; the process may have ended before it had an app."""
+    if (app := getattr(worker, "wsgi", None)) is not None:
+        app.extensions["backroom"].ledger.close()
+
+
 def child_exit(_server: object, worker: Worker) -> None:
     """Take the seats and the gauges of a process that ended out of the sums; its counters stay in."""
     _tally.close(worker.tally_cell)

@@ -12,6 +12,7 @@ from backroom.model.states import State
 __all__ = [
     "ApiKeyPage",
     "ApiKeyView",
+    "AuditPage",
     "BulkAnswer",
     "HealthView",
     "JobPage",
@@ -387,6 +388,28 @@ class ApiKeyPage(View):
     """A page of keys."""
 
     keys: list[ApiKeyView]
+    next: str | None = Field(description="The cursor of the next page; null: this is the last.")
+
+
+class AuditEntryView(View):
+    """Something that somebody did, or was refused."""
+
+    at: datetime
+    actor: str | None = Field(
+        description="The name of the key; open: there were no keys; null: no key was sent, or a wrong one."
+    )
+    action: str = Field(description="An operationId of this document; unknown: there is no such operation.")
+    target: str = Field(description="The address of what was acted on, or of what was made.")
+    outcome: Literal["done", "refused"]
+    status: int = Field(description="The status of the answer.")
+    request_id: str
+    address: str = Field(description="Where the request came from, as the API sees it: a proxy's, behind one.")
+
+
+class AuditPage(View):
+    """A page of the audit log."""
+
+    entries: list[AuditEntryView]
     next: str | None = Field(description="The cursor of the next page; null: this is the last.")
 
 

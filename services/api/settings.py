@@ -42,6 +42,12 @@ class ApiSettings(BaseSettings):
         le=60,
         description="An API key that was revoked over HTTP is refused by every process within this time, in seconds.",
     )
+    audit_max: int = Field(
+        50_000,
+        ge=100,
+        le=10_000_000,
+        description="About how many entries the audit log keeps of acts, and as many of submissions and refusals.",
+    )
     scaling_drain_seconds: float = Field(
         60.0, ge=1, le=86_400, description="GET /v1/stats/scaling: a backlog should be gone in this time, in seconds."
     )

@@ -9,14 +9,14 @@ import click
 
 from backroom.client.cli.console import Cell, Column
 from backroom.client.cli.session import Session, each_of, options
-from backroom.client.cli.words import MOMENT, ago
+from backroom.client.cli.words import MOMENT, ago, moment_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from backroom.client.answers.access import ApiKey
+    from backroom.client.answers.access import ApiKey, AuditEntry
 
-__all__ = ["keys"]
+__all__ = ["audit", "keys"]
 
 KEY_COLUMNS = (
     Column("ID"),
@@ -112,3 +112,44 @@ def revoke(session: Session, ids: tuple[str, ...]) -> None:
                 session.console.json({"id": key_id, "revoked": True})
             else:
                 session.console.line(key_id, "revoked")
+
+
+AUDIT_COLUMNS = (
+    Column("AT"),
+    Column("WHO", shrinks=True),
+    Column("OUTCOME"),
+    Column("ACTION", shrinks=True),
+    Column("TARGET", shrinks=True),
+    Column("FROM", shrinks=True),
+)
+
+
+@click.command()
+@click.option("--actor", "actors", multiple=True, help="Only what this key did; give it again for more.")
+@click.option("--action", "actions", multiple=True, help="Only this, such as pause_queue; give it again for more.")
+@click.option("--outcome", type=click.Choice(["done", "refused"]), help="Only what was done, or what was refused.")
+@click.option("--limit", type=click.IntRange(min=0), default=50, show_default=True, help="At most so many; 0: all.")
+@options()
+@click.pass_obj
+def audit(
+    session: Session, /, actors: tuple[str, ...], actions: tuple[str, ...], outcome: str | None, limit: int
+) -> None:
+    """Show who did what, newest first. Needs an admin key, or a stack without keys."""
+    found = session.room.audit(actor=actors, action=actions, outcome=outcome, limit=limit or None)
+    if session.console.as_json:
+        for one in found:
+            session.console.json(one.raw)
+        return
+    now = datetime.now(UTC)
+    session.console.table(AUDIT_COLUMNS, (_audit_row(one, now) for one in found), empty="Nothing is written down.")
+
+
+def _audit_row(entry: AuditEntry, now: datetime) -> Sequence[str | Cell]:
+    return (
+        moment_text(entry.at, now),
+        entry.actor or Cell("(nobody)", "dim"),
+        Cell(f"{entry.outcome} {entry.status}", "green" if entry.outcome == "done" else "red"),
+        entry.action,
+        entry.target,
+        entry.address,
+    )

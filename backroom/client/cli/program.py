@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from backroom import __version__
-from backroom.client.cli.access import keys
+from backroom.client.cli.access import audit, keys
 from backroom.client.cli.emptying import clean, drain, obliterate
 from backroom.client.cli.events import tail
 from backroom.client.cli.jobs import cancel, job, jobs, logs, promote, remove, reschedule, result, retry, update
@@ -61,7 +61,7 @@ SECTIONS: Final[Mapping[str, Sequence[click.Command]]] = {
     "Queues": (queues, queue, pause, resume, limits, drain, clean, obliterate),
     "Schedules": (schedules, schedule),
     "The stack": (workers, types, stats),
-    "Access": (keys,),
+    "Access": (keys, audit),
 }
 for command in chain.from_iterable(SECTIONS.values()):
     cli.add_command(command)

@@ -12,6 +12,7 @@ from services.api.http.validation import NoBody, NoQuery
 from services.api.pages import PAGE, page_answer
 from services.api.routes import (
     around,
+    audit,
     bulk,
     emptying,
     events,
@@ -50,6 +51,7 @@ def resources() -> list[Resource]:
         workers.resource,
         stats.resource,
         keys.resource,
+        audit.resource,
         around.resource,
         resource,
     ]

@@ -12,6 +12,7 @@ NAMES = [
     "DEFAULT_URL",
     "ApiKey",
     "Attempt",
+    "AuditEntry",
     "Backroom",
     "BackroomAPIError",
     "BackroomClientError",
