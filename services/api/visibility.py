@@ -9,7 +9,7 @@ from services.api.http.access import Principal
 from services.api.http.operation import Call
 from services.api.http.problems import Problem
 
-__all__ = ["check_queue", "narrowed", "visible_job"]
+__all__ = ["check_unbound", "check_whole_queue", "narrowed", "visible_job"]
 
 
 def visible_job(call: Call[Any, Any], job_id: str, *, attempts: bool = False) -> Job:
@@ -20,10 +20,28 @@ def visible_job(call: Call[Any, Any], job_id: str, *, attempts: bool = False) ->
     return job
 
 
-def check_queue(principal: Principal, queue: str) -> None:
+def _check_queue(principal: Principal, queue: str) -> None:
     """Raise `Problem` (403) for a queue that is not on the key's list."""
     if principal.queues is not None and queue not in principal.queues:
         raise Problem("forbidden", f"The key {principal.name!r} is not for the queue {queue!r}.")
+
+
+def check_whole_queue(principal: Principal, queue: str) -> None:
+    """Raise `Problem` (403) for a queue that is not on the key's list, and for a key of some job types only.
+
+    For what concerns every job of a queue.
+    """
+    _check_queue(principal, queue)
+    if principal.job_types is not None:
+        raise Problem(
+            "forbidden", f"The key {principal.name!r} is for some job types only, and this concerns them all."
+        )
+
+
+def check_unbound(principal: Principal) -> None:
+    """Raise `Problem` (403) for a key of some queues or job types only. For what concerns them all."""
+    if principal.bound:
+        raise Problem("forbidden", f"The key {principal.name!r} is for some queues or job types only.")
 
 
 def narrowed(asked: Collection[str], allowed: frozenset[str] | None) -> tuple[str, ...]:

@@ -55,7 +55,8 @@ class Ledger:
                 if self._thread is None:
                     self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
                     self._thread.start()
-        self._news.set()
+        if not self._news.is_set():
+            self._news.set()
 
     def _run(self) -> None:
         while not self._closing.is_set():

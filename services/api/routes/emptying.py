@@ -4,7 +4,6 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field
 
-from backroom.model.errors import NotFound
 from backroom.model.options import MAX_DURATION_MS
 from backroom.model.states import State
 from backroom.store import QueueView
@@ -13,6 +12,7 @@ from services.api.http.answers import Answer
 from services.api.http.operation import Call, Reply, Resource
 from services.api.http.validation import Input, NoQuery
 from services.api.schemas import View
+from services.api.visibility import check_whole_queue
 
 __all__ = ["resource"]
 
@@ -64,10 +64,9 @@ class Cleaned(View):
 
 
 def _existing(call: Call[Any, Any]) -> QueueView:
-    """The queue of the address. Raises `NotFound`, also for one that is none of the key's business."""
+    """The queue of the address. Raises `NotFound`, `Problem` (403)."""
     queue = call.path["queue"]
-    if call.principal.queues is not None and queue not in call.principal.queues:
-        raise NotFound("queue", queue)
+    check_whole_queue(call.principal, queue)
     return call.backend.store.queues.get(queue)
 
 

@@ -13,7 +13,7 @@ from services.api.http.answers import Answer
 from services.api.http.operation import Call, Reply, Resource
 from services.api.http.validation import Input, NoBody, NoQuery
 from services.api.schemas import QueueList, QueueView
-from services.api.visibility import check_queue
+from services.api.visibility import check_whole_queue
 
 __all__ = ["resource"]
 
@@ -43,9 +43,9 @@ class LimitsBody(Input):
 
 def _named(call: Call[NoQuery, NoBody] | Call[NoQuery, LimitsBody]) -> str:
     """The queue of the address, which the call may be the first to name."""
-    queue = check_name(call.path["queue"], "/queue")
-    check_queue(call.principal, queue)
-    return queue
+    queue = call.path["queue"]
+    check_whole_queue(call.principal, queue)
+    return check_name(queue, "/queue")
 
 
 def _shown(call: Call[NoQuery, NoBody] | Call[NoQuery, LimitsBody], queue: str) -> Answer:

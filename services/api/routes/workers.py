@@ -9,6 +9,7 @@ from services.api.http.answers import Answer
 from services.api.http.operation import Call, Reply, Resource
 from services.api.http.validation import NoBody, NoQuery
 from services.api.schemas import WorkerList, WorkerView
+from services.api.visibility import check_unbound
 
 __all__ = ["resource"]
 
@@ -65,6 +66,7 @@ def stop_worker(call: Call[NoQuery, NoBody]) -> Answer:
 
 
 def _ask(call: Call[Any, Any], wish: Wish) -> Answer:
+    check_unbound(call.principal)
     workers, worker_id = call.backend.store.workers, call.path["workerId"]
     workers.ask(worker_id, wish)
     for worker in workers.list():

@@ -2,8 +2,9 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any, Final
 from uuid import uuid4
 
 import pytest
@@ -27,6 +28,12 @@ KEYS = [
         "jobTypes": ["anything"],
     },
 ]
+KEYS += [
+    {"name": "queues", "key": "some-queues-0123456789", "roles": ["operate"], "queues": ["misc"]},
+    {"name": "types", "key": "some-types-0123456789a", "roles": ["operate"], "jobTypes": ["anything"]},
+]
+#: What an operation needs to come as far as the lists of a key.
+BODIES: Final = {"clean_queue": {"grace": 0, "limit": 1}}
 HEADERS = {key["name"]: {"Authorization": f"Bearer {key['key']}"} for key in KEYS}
 GRANTS = {
     "shop": {"submit", "read-job"},
@@ -52,29 +59,121 @@ def api(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield api
 
 
-def operations() -> list[tuple[str, str, str]]:
-    """Every operation: method, an address of it, and what it needs."""
-    return [
-        (method.upper(), re.sub(r"\{\w+\}", "nobody", path), one.get("x-access", "public"))
-        for path, methods in DOCUMENT["paths"].items()
-        for method, one in methods.items()
+#: What each operation needs. An operation that is not in it fails the tests: decide who may call it, and write it down.
+NEEDS: Final[Mapping[str, frozenset[str]]] = {
+    "public": frozenset(["livez", "readyz"]),
+    "submit": frozenset(["enqueue", "submit", "submit_bulk"]),
+    "read-job": frozenset(["read_job", "read_logs", "read_result", "stream_job_events"]),
+    "read": frozenset(
+        [
+            "home",
+            "list_job_types",
+            "list_jobs",
+            "list_queues",
+            "list_schedules",
+            "list_workers",
+            "metrics",
+            "problems",
+            "read_docs",
+            "read_document",
+            "read_queue",
+            "read_scaling",
+            "read_schedule",
+            "read_stats",
+            "stream_events",
+        ]
+    ),
+    "operate": frozenset(
+        [
+            "cancel_job",
+            "change_job",
+            "clean_queue",
+            "clear_limits",
+            "drain_queue",
+            "obliterate_queue",
+            "pause_queue",
+            "pause_schedule",
+            "promote_job",
+            "put_schedule",
+            "quiet_worker",
+            "remove_job",
+            "remove_schedule",
+            "reschedule_job",
+            "resume_queue",
+            "resume_schedule",
+            "retry_job",
+            "run_schedule",
+            "set_limits",
+            "stop_worker",
+        ]
+    ),
+    "admin": frozenset(["create_key", "list_keys", "read_audit", "read_key", "revoke_key"]),
+}
+#: What concerns all, and is refused to keys that are bound to other queues or to some job types, whatever their role.
+NOT_FOR_BOUND_KEYS: Final = frozenset(
+    [
+        "pause_queue",
+        "resume_queue",
+        "set_limits",
+        "clear_limits",
+        "drain_queue",
+        "clean_queue",
+        "obliterate_queue",
+        "quiet_worker",
+        "stop_worker",
     ]
+)
+#: Operation, method, an address of it, and what it declares.
+OPERATIONS: Final = [
+    (one["operationId"], method.upper(), re.sub(r"\{\w+\}", "nobody", path), one.get("x-access", "public"))
+    for path, methods in DOCUMENT["paths"].items()
+    for method, one in methods.items()
+]
 
 
-@pytest.mark.parametrize(("method", "path", "needs"), operations())
-def test_every_operation_asks_for_a_key_and_for_the_right_role(api: Api, method: str, path: str, needs: str) -> None:
-    bare = api.call(method, path, stream=True)
-    if needs == "public":
-        assert bare.status_code == 200
-        return
-    problem(bare, 401, "unauthorized")
-    assert bare.headers["WWW-Authenticate"].startswith("Bearer")
-    for name, grants in GRANTS.items():
-        with api.call(method, path, headers=HEADERS[name], stream=True) as response:
-            if needs not in grants:
-                problem(response, 403, "forbidden")
-            elif response.status_code in {401, 403}:
-                raise AssertionError(name, response.text)
+def test_every_operation_is_in_the_table_and_declares_what_the_table_says() -> None:
+    declared: dict[str, set[str]] = {}
+    for name, _, _, needs in OPERATIONS:
+        declared.setdefault(needs, set()).add(name)
+    assert declared == NEEDS
+
+
+@pytest.mark.parametrize(("name", "method", "path", "_needs"), OPERATIONS, ids=[each[0] for each in OPERATIONS])
+def test_every_operation_asks_for_a_key_and_for_the_right_role_before_all_else(
+    api: Api, name: str, method: str, path: str, _needs: str
+) -> None:
+    [needs] = [access for access, names in NEEDS.items() if name in names]
+    # Whatever is wrong with the rest of the request, and whether or not there is such a thing, comes second.
+    for extra in ({}, {"params": {"surprise": "1"}}, {"data": b"{", "headers": {"Content-Type": "text/plain"}}):
+        options: dict[str, Any] = {"stream": True, **extra}
+        headers = options.pop("headers", {})
+        bare = api.call(method, path, headers=headers, **options)
+        if needs == "public":
+            assert bare.status_code not in {401, 403}
+            continue
+        problem(bare, 401, "unauthorized")
+        assert bare.headers["WWW-Authenticate"].startswith("Bearer")
+        problem(
+            api.call(method, path, headers={**headers, "Authorization": "Bearer wrong"}, **options), 401, "unauthorized"
+        )
+        for key, grants in GRANTS.items():
+            with api.call(method, path, headers={**headers, **HEADERS[key]}, **options) as response:
+                if needs not in grants:
+                    problem(response, 403, "forbidden")
+                else:
+                    assert response.status_code not in {401, 403}, (key, response.text)
+
+
+@pytest.mark.parametrize(("name", "method", "path", "needs"), OPERATIONS, ids=[each[0] for each in OPERATIONS])
+@pytest.mark.parametrize("key", ["queues", "types"])
+def test_every_operation_with_a_key_of_some_queues_or_some_types(
+    api: Api, name: str, method: str, path: str, needs: str, key: str
+) -> None:
+    with api.call(method, path, headers=HEADERS[key], json=BODIES.get(name), stream=True) as response:
+        if needs == "admin" or name in NOT_FOR_BOUND_KEYS:
+            problem(response, 403, "forbidden")
+        else:
+            assert response.status_code not in {401, 403}, response.text
 
 
 @pytest.mark.parametrize(
