@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, BeforeValidator, Field
 from backroom.model.states import State
 from services.api.http.validation import Query
 
-__all__ = ["JobsQuery", "LogsQuery", "PageQuery", "Text", "Time", "WholeNumber"]
+__all__ = ["JobsQuery", "LogsQuery", "PageQuery", "Text", "Time"]
 
 _DIGITS: Final = re.compile(r"\d{1,15}\Z", re.ASCII)
 _DATE_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d", re.ASCII)
@@ -30,7 +30,8 @@ def _date_time(value: object) -> object:
     return value
 
 
-WholeNumber = Annotated[int, BeforeValidator(_digits)]
+#: Stands behind the bounds of a number, or they would not be in the document.
+DIGITS: Final = BeforeValidator(_digits)
 Time = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_date_time)]
 Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
 
@@ -38,7 +39,7 @@ Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
 class PageQuery(Query):
     """Which page of a list."""
 
-    limit: Annotated[WholeNumber, Field(ge=1, le=MAX_PAGE)] = Field(default=50, description="How many a page.")
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE), DIGITS] = Field(default=50, description="How many a page.")
     cursor: Annotated[str, Field(min_length=1, max_length=1024)] | None = Field(
         default=None, description="'next' of the page before."
     )
@@ -59,7 +60,7 @@ class JobsQuery(Query):
         default="-createdAt",
         description="createdAt; with one state also finishedAt, runAt or priority. A minus turns the order round.",
     )
-    limit: Annotated[WholeNumber, Field(ge=1, le=MAX_PAGE)] = Field(default=50, description="Jobs a page.")
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE), DIGITS] = Field(default=50, description="Jobs a page.")
     cursor: Annotated[str, Field(min_length=1, max_length=1024)] | None = Field(
         default=None, description="'next' of the page before."
     )
@@ -68,5 +69,5 @@ class JobsQuery(Query):
 class LogsQuery(Query):
     """Which lines of a job's log."""
 
-    after: Annotated[WholeNumber, Field(ge=0)] = Field(default=0, description="Only lines with a higher seq.")
-    limit: Annotated[WholeNumber, Field(ge=1, le=1000)] = Field(default=100, description="Lines a page.")
+    after: Annotated[int, Field(ge=0), DIGITS] = Field(default=0, description="Only lines with a higher seq.")
+    limit: Annotated[int, Field(ge=1, le=1000), DIGITS] = Field(default=100, description="Lines a page.")

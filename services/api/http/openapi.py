@@ -27,6 +27,13 @@ _IDEMPOTENCY: Final = {
     "Idempotency-Key": "1 to 255 characters of your own, for one request: sent again, it is answered as the first "
     "time, with Idempotent-Replayed: true, and not carried out again."
 }
+#: Request headers that must have a form; others are heeded if they have it.
+_HEADERS: Final[Mapping[str, Any]] = {
+    "Idempotency-Key": {
+        "type": "string",
+        "pattern": r'^("([ !#-\[\]-~]|\\["\\]){1,255}"|[!#-~][ !#-~]{0,253}[!#-~]|[!#-~])$',
+    }
+}
 _INTRO: Final = """\
 Jobs go in over HTTP and are done by workers in the background. Durations are in milliseconds unless a name says
 otherwise, times are RFC 3339 in UTC, ids are text. Every error is an RFC 9457 problem. Answers carry an X-Request-Id,
@@ -134,7 +141,8 @@ def _operation(operation: Operation, refs: Refs) -> Schema:
         ),
         *_query_parameters(operation.query),
         *(
-            {"name": name, "in": "header", "required": False, "description": text, "schema": {"type": "string"}}
+            {"name": name, "in": "header", "required": False, "description": text}
+            | {"schema": _HEADERS.get(name, {"type": "string"})}
             for name, text in _headers(operation).items()
         ),
     ]

@@ -41,7 +41,9 @@ class CleanBody(Input):
     )
     limit: Annotated[int, Field(ge=1, le=MAX_CLEANED)] = Field(description="Only so many jobs.")
     state: Annotated[State, Field(strict=False), AfterValidator(_not_active)] = Field(
-        default=State.COMPLETED, description="Only jobs in this state; any but active."
+        default=State.COMPLETED,
+        description="Only jobs in this state; any but active.",
+        json_schema_extra={"not": {"const": State.ACTIVE}},
     )
 
 
