@@ -10,6 +10,7 @@ from redis import Redis
 
 from backroom.model.errors import InvalidInput, NotDeliverable, NotFound
 from backroom.model.job import format_time
+from backroom.model.names import is_name
 from backroom.settings import Settings
 from backroom.store.connection import store_errors
 from backroom.store.keys import Keys
@@ -187,6 +188,8 @@ class Deliveries(Part):
 
         Raises `NotFound`, or `NotDeliverable` for one whose endpoint is disabled, and for one that ends at this moment.
         """
+        if not is_name(delivery_id):
+            raise NotFound("delivery", delivery_id)
         key = self._keys.delivery(delivery_id)
         with store_errors():
             trace, request = self._redis.hmget(key, "trace", "request")
@@ -203,6 +206,7 @@ class Deliveries(Part):
         return self.get(delivery_id)
 
     def _views(self, ids: Sequence[str]) -> list[DeliveryView]:
+        ids = [each for each in ids if is_name(each)]  # others would be keys of something else
         with store_errors():
             pipeline = self._redis.pipeline(transaction=False)
             for delivery_id in ids:

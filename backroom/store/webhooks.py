@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from backroom.model.errors import NotFound, WebhooksFull
 from backroom.model.job import format_time
-from backroom.model.names import new_id
+from backroom.model.names import is_name, new_id
 from backroom.model.webhooks import WebhookEvent, new_secret
 from backroom.store.connection import store_errors
 from backroom.store.part import Part
@@ -119,7 +119,7 @@ class Webhooks(Part):
         fields = {"url": url, "events": None if events is None else " ".join(events), "description": description}
         given = {name: value for name, value in fields.items() if value is not None}
         switch = "" if enabled is None else "1" if enabled else "by-hand"
-        if not self._put(endpoint_id, given, switch=switch):
+        if not is_name(endpoint_id) or not self._put(endpoint_id, given, switch=switch):
             raise NotFound("webhook", endpoint_id)
         return self.get(endpoint_id)
 
@@ -135,6 +135,8 @@ class Webhooks(Part):
 
     def remove(self, endpoint_id: str) -> None:
         """Remove an endpoint with its deliveries: those that are pending will not be made. Raises `NotFound`."""
+        if not is_name(endpoint_id):
+            raise NotFound("webhook", endpoint_id)
         there, more = self._run("remove_webhook", endpoint_id, _FORGOTTEN_AT_ONCE)
         while more:
             _, more = self._run("remove_webhook", endpoint_id, _FORGOTTEN_AT_ONCE)
@@ -165,6 +167,7 @@ class Webhooks(Part):
         return self.secrets(webhook)
 
     def _views(self, ids: Sequence[str]) -> list[EndpointView]:
+        ids = [each for each in ids if is_name(each)]  # others would be keys of something else
         with store_errors():
             pipeline = self._redis.pipeline(transaction=False)
             for endpoint_id in ids:

@@ -8,18 +8,22 @@ from pydantic.alias_generators import to_camel
 
 from backroom.model.options import JobOptions
 from backroom.model.states import State
+from backroom.model.webhooks import WebhookEvent
 
 __all__ = [
     "ApiKeyPage",
     "ApiKeyView",
     "AuditPage",
     "BulkAnswer",
+    "DeliveryList",
+    "DeliveryView",
     "HealthView",
     "JobPage",
     "JobTypeList",
     "JobView",
     "LogPageView",
     "NewApiKey",
+    "NewWebhook",
     "PendingResult",
     "ProblemView",
     "QueueList",
@@ -27,10 +31,13 @@ __all__ = [
     "Scaling",
     "SchedulePage",
     "ScheduleView",
+    "SecretView",
     "SingleJob",
     "Stats",
     "SubmittedJob",
     "View",
+    "WebhookList",
+    "WebhookView",
     "WorkerList",
     "WorkerView",
 ]
@@ -410,6 +417,76 @@ class AuditPage(View):
     """A page of the audit log."""
 
     entries: list[AuditEntryView]
+    next: str | None = Field(description="The cursor of the next page; null: this is the last.")
+
+
+class WebhookView(View):
+    """An endpoint of webhooks."""
+
+    id: str
+    url: str
+    events: list[WebhookEvent]
+    description: str | None
+    enabled: bool = Field(description="Whether it is told of jobs.")
+    disabled_reason: Literal["gone", "by-hand"] | None = Field(
+        description="gone: it answered 410; null: it is enabled."
+    )
+    disabled_at: datetime | None
+    created_at: datetime
+    old_secret_until: datetime | None = Field(description="Until when the secret before the newest signs, or signed.")
+    pending: int = Field(description="Deliveries that wait or are tried again.")
+    dropped: int = Field(description="Notices that were not told, because too many were pending.")
+
+
+class NewWebhook(WebhookView):
+    """An endpoint that was just made."""
+
+    secret: str = Field(description="What its messages are signed with. It is shown now and never again.")
+
+
+class WebhookList(View):
+    """All endpoints of webhooks."""
+
+    webhooks: list[WebhookView]
+
+
+class SecretView(View):
+    """What messages are signed with."""
+
+    secret: str = Field(description="whsec_ and base64.")
+    old_secret: str | None = Field(description="The one before, while it signs as well.")
+    old_secret_until: datetime | None
+
+
+class DeliveryAttempt(View):
+    """One try to deliver."""
+
+    at: datetime
+    status: int | None = Field(description="What the receiver answered; null: nothing.")
+    duration_ms: int
+    error: str | None
+
+
+class DeliveryView(View):
+    """A delivery of a webhook."""
+
+    id: str
+    endpoint: str | None = Field(description="null: the job's own webhook.")
+    url: str = Field(description="Where it was, or will be, sent to.")
+    type: str = Field(description="The type of the message, such as job.completed.")
+    job_id: str
+    webhook_id: str = Field(description="The header webhook-id: the same in every try.")
+    state: Literal["pending", "delivered", "failed"]
+    at: datetime = Field(description="When the event was.")
+    attempts_made: int
+    attempts: list[DeliveryAttempt] = Field(description="The newest 50, the newest last.")
+    next_attempt_at: datetime | None = Field(description="null: as soon as a worker is free, or never.")
+
+
+class DeliveryList(View):
+    """A page of deliveries."""
+
+    deliveries: list[DeliveryView]
     next: str | None = Field(description="The cursor of the next page; null: this is the last.")
 
 

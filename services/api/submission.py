@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from backroom.model.errors import FieldError, InvalidInput, NotFound, StoreUnavailable
-from backroom.model.job import DEFAULT_QUEUE, Job, NewJob, Submitted, format_time, new_job
+from backroom.model.job import DEFAULT_QUEUE, DELIVER_WEBHOOK, Job, NewJob, Submitted, format_time, new_job
 from backroom.model.options import JobOptions
 from backroom.model.states import FINISHED, State
 from services.api.backend import Backend
@@ -45,7 +45,7 @@ def prepare(call: Call[Any, Any], drafts: Sequence[Draft]) -> list[NewJob]:
     trace = call.traceparent
     for place, draft in enumerate(drafts):
         try:
-            job = _prepared(call.backend, call.principal, draft, trace)
+            job = _prepared(call.backend, call.principal, draft, trace, call.request_id)
             jobs.append(job if call.claim is None or job.options.job_id else replace(job, id=call.new_id(place)))
         except InvalidInput as error:
             errors += error.errors
@@ -67,8 +67,10 @@ def known_type(backend: Backend, name: str, *, pointer: str) -> KnownType | None
         return None
 
 
-def _prepared(backend: Backend, principal: Principal, draft: Draft, trace: str | None) -> NewJob:
+def _prepared(backend: Backend, principal: Principal, draft: Draft, trace: str | None, request_id: str) -> NewJob:
     settings = backend.settings
+    if draft.name == DELIVER_WEBHOOK:  # nobody offers it, but operators may let pass what nobody offers
+        raise InvalidInput.at(f"{draft.pointer}/name", "reserved-name", "is the stack's own: it delivers webhooks")
     options = draft.options
     queue = draft.queue
     known = known_type(backend, draft.name, pointer=f"{draft.pointer}/name")
@@ -81,6 +83,7 @@ def _prepared(backend: Backend, principal: Principal, draft: Draft, trace: str |
         queue=queue or DEFAULT_QUEUE,
         options=options,
         traceparent=trace,
+        request_id=request_id,
         pointer=draft.pointer,
         max_data_bytes=settings.max_data_bytes,
         max_depth=settings.max_data_depth,

@@ -11,7 +11,7 @@ if new then
   if redis.call('ZCARD', P .. 'webhooks') >= tonumber(ARGV[6]) then return -1 end
   redis.call('ZADD', P .. 'webhooks', micros, id)
   redis.call('HSET', webhook_key(id), 'created', now)
-elseif redis.call('EXISTS', webhook_key(id)) == 0 then
+elseif redis.call('HEXISTS', webhook_key(id), 'url') == 0 then
   return 0
 end
 local fields = cmsgpack.unpack(ARGV[4])

@@ -6,6 +6,7 @@
 -- O(endpoints + deliveries * log n)
 local id, limit = ARGV[2], tonumber(ARGV[3])
 local there = redis.call('ZREM', P .. 'webhooks', id)
+if there == 0 and redis.call('EXISTS', webhook_key(id)) == 1 then return {0, 0} end -- the jobs' own, which is no endpoint
 redis.call('DEL', webhook_key(id))
 refresh_wanted()
 local ids = redis.call('ZRANGE', webhook_key(id) .. ':deliveries', 0, limit - 1)

@@ -81,6 +81,12 @@ class Call(Generic[Q, B]):
         return preferred_wait(self.headers)
 
     @property
+    def request_id(self) -> str:
+        """The id of the request."""
+        found: str = g.request_id
+        return found
+
+    @property
     def traceparent(self) -> str | None:
         """The caller's trace, if it sent a valid one."""
         return traceparent(self.headers)

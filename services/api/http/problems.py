@@ -83,6 +83,13 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
             "The first request with this Idempotency-Key is being answered. Retry-After says when to ask again.",
         ),
         ProblemType("name-taken", 409, "Name taken", "Something else has this name. Choose another one."),
+        ProblemType("too-many-webhooks", 409, "Too many webhooks", "A stack has 100 endpoints at most. Remove one."),
+        ProblemType(
+            "not-deliverable",
+            409,
+            "Not deliverable",
+            "Nobody takes the delivery now: its endpoint is disabled, or a try is about to end.",
+        ),
         ProblemType("too-many-keys", 409, "Too many keys", "A stack has 1000 API keys at most. Revoke one."),
         ProblemType(
             "last-admin-key",
@@ -211,6 +218,8 @@ _IN_OWN_WORDS: Final[Mapping[type[Exception], str]] = {
     model.Stale: "precondition-failed",
     model.NameTaken: "name-taken",
     model.KeysFull: "too-many-keys",
+    model.WebhooksFull: "too-many-webhooks",
+    model.NotDeliverable: "not-deliverable",
     model.LastAdminKey: "last-admin-key",
 }
 

@@ -26,6 +26,7 @@ from services.api.routes import (
     schedules,
     stats,
     submit,
+    webhooks,
     workers,
 )
 
@@ -48,6 +49,7 @@ def resources() -> list[Resource]:
         emptying.resource,
         schedules.resource,
         job_types.resource,
+        webhooks.resource,
         workers.resource,
         stats.resource,
         keys.resource,

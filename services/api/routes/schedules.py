@@ -97,7 +97,7 @@ def put_schedule(call: Call[NoQuery, ScheduleBody]) -> Answer:
     schedules = call.backend.store.schedules
     if call.principal.bound:
         _check_replaceable(call, key)
-    is_new = schedules.put(key, spec, template=replace(template, traceparent=None))
+    is_new = schedules.put(key, spec, template=replace(template, traceparent=None, request_id=None))
     return _answer(call, key, 201 if is_new else 200, {"Location": f"/v1/schedules/{key}"})
 
 

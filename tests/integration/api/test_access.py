@@ -81,6 +81,7 @@ NEEDS: Final[Mapping[str, frozenset[str]]] = {
             "read_schedule",
             "read_stats",
             "stream_events",
+            *("list_webhooks", "read_webhook", "list_deliveries", "list_own_deliveries", "read_delivery"),
         ]
     ),
     "operate": frozenset(
@@ -107,7 +108,13 @@ NEEDS: Final[Mapping[str, frozenset[str]]] = {
             "stop_worker",
         ]
     ),
-    "admin": frozenset(["create_key", "list_keys", "read_audit", "read_key", "revoke_key"]),
+    "admin": frozenset(
+        [
+            *("create_key", "list_keys", "read_audit", "read_key", "revoke_key"),
+            *("create_webhook", "change_webhook", "remove_webhook", "rotate_webhook_secret", "redeliver"),
+            *("read_webhook_secret", "rotate_stack_secret"),
+        ]
+    ),
 }
 #: What concerns all, and is refused to keys that are bound to other queues or to some job types, whatever their role.
 NOT_FOR_BOUND_KEYS: Final = frozenset(
@@ -121,6 +128,7 @@ NOT_FOR_BOUND_KEYS: Final = frozenset(
         "obliterate_queue",
         "quiet_worker",
         "stop_worker",
+        *("list_webhooks", "read_webhook", "list_deliveries", "list_own_deliveries", "read_delivery"),
     ]
 )
 #: Operation, method, an address of it, and what it declares.
