@@ -25,7 +25,9 @@ def pool(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def stage(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """A stage without any process, on the shared server."""
-    with Stage(server.url, f"faults-{uuid4().hex[:8]}", tmp_path_factory.mktemp("stage")) as stage:
+    with Stage(
+        server.url, f"faults-{uuid4().hex[:8]}", tmp_path_factory.mktemp("stage"), events_max=1_000_000
+    ) as stage:
         yield stage
 
 

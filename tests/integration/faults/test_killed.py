@@ -137,6 +137,28 @@ def test_a_poison_job_ends_and_does_no_harm_to_those_it_travels_with(patient: St
     assert len(patient.first.children()) == 2
 
 
+def test_poison_among_several_workers_takes_no_pool_down_and_no_other_job(stage: Stage) -> None:
+    """Each poison kills a child twice, in whichever pool; the jobs beside it lose a run at most, and no attempt."""
+    workers = stage.workers("prefork", "prefork", concurrency=3)
+    ids = stage.submit_many("nap", [{"seconds": 0.02} for _ in range(200)])
+    poison = [stage.submit("die", priority=0, lifo=True, maxStalled=1) for _ in range(6)]
+    harmless = stage.submit_many("echo", [{} for _ in range(100)])
+
+    all_completed(stage, [*ids, *harmless])
+    each_ran_once(stage, [*ids, *harmless])
+    for job_id in poison:
+        job = stage.finished(job_id)
+        assert (job.state, job.stalled, job.attempts_made, len(stage.runs(job_id))) == (State.FAILED, 2, 0, 2)
+        assert job.error is not None
+        assert job.error["message"].startswith("job stalled more than 1 times: ")
+    assert all(worker.runs and len(worker.children()) == 3 for worker in workers)
+    both = [stage.submit("wait", **{"for": "both"}) for _ in range(6)]  # every slot works
+    for job_id in both:
+        stage.began(job_id)
+    stage.let("both")
+    all_completed(stage, both)
+
+
 def test_a_poison_job_that_kills_whole_workers_ends_too(stage: Stage) -> None:
     workers = stage.workers("threads", "threads")
 

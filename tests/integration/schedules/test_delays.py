@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from backroom.model.job import NewJob, format_time, new_job
+from backroom.model.job import NewJob, new_job
 from backroom.model.options import parse_options
 from backroom.model.states import State
-from backroom.store.records import from_ms
-from tests.integration.schedules.programs import Programs, eventually, server_ms
+from tests.integration.schedules.programs import Programs, eventually
 
 if TYPE_CHECKING:
     from backroom.store import Store
@@ -51,16 +50,6 @@ def test_a_scheduler_alone_makes_jobs_ready_when_they_are_due(store: Store, prog
             assert event.at >= submitted[event.job_id] + 400
 
 
-@pytest.mark.parametrize("kind", ["scheduler", "worker"])
-def test_one_due_in_a_year_does_not_hold_one_due_soon(store: Store, programs: Programs, kind: str) -> None:
-    programs.scheduler() if kind == "scheduler" else programs.worker()
-    [far, soon] = store.submission.submit([a_job(delay=YEAR), a_job(delay=500)])
-
-    done = State.WAITING if kind == "scheduler" else State.COMPLETED
-    eventually(lambda: store.inspection.states([soon.id]) == [done])
-    assert store.inspection.states([far.id]) == [State.DELAYED]
-
-
 def test_a_sleeping_scheduler_is_woken_by_what_is_due_earlier(store: Store, programs: Programs) -> None:
     # Left alone it would sleep for an hour.
     programs.scheduler(BACKROOM_SWEEP_SECONDS="3600", BACKROOM_LEASE_SECONDS="3600")
@@ -79,20 +68,3 @@ def test_a_lost_wake_up_heals(store: Store, programs: Programs) -> None:
     store.redis.delete(store.keys.wake("scheduler"), store.keys.wake())
 
     eventually(lambda: store.queues.get("default").counts[State.WAITING] == 1)
-
-
-def test_ten_thousand_jobs_due_in_one_ms_all_run_once_and_in_order(store: Store, programs: Programs) -> None:
-    due = format_time(from_ms(server_ms(store) + 10_000))
-    for first in range(0, 10_000, 1000):
-        jobs = [a_job("note", {"number": number}, runAt=due) for number in range(first, first + 1000)]
-        assert {job.state for job in store.submission.submit(jobs)} == {State.DELAYED}
-
-    scheduler = programs.scheduler(ready=False)
-    programs.worker(concurrency=1)
-    programs.until_ready(scheduler)
-    eventually(lambda: store.queues.get("default").counts[State.COMPLETED] == 10_000, within=100)
-
-    notes = [int(number) for number in store.redis.lrange(store.keys.single("notes"), 0, -1)]
-    assert len(notes) == 10_000
-    assert notes[:2048] == list(range(2048))
-    assert sorted(notes) == list(range(10_000))
