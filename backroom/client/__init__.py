@@ -20,6 +20,7 @@ from backroom.client.answers.jobs import Attempt, Job, JobError, LogLine, Progre
 from backroom.client.answers.queues import Limits, Queue, Rate
 from backroom.client.answers.schedules import Fire, Schedule
 from backroom.client.answers.stack import Event, JobType, Stats, Worker
+from backroom.client.answers.webhooks import Delivery, DeliveryAttempt, WebhookEndpoint, WebhookSecret
 from backroom.client.client import DEFAULT_URL, Backroom
 from backroom.client.errors import (
     BackroomAPIError,
@@ -48,6 +49,7 @@ from backroom.client.queues import Queues
 from backroom.client.retrying import RetryPolicy
 from backroom.client.schedules import Rhythm, Schedules
 from backroom.client.streams import EventStream
+from backroom.client.webhooks import Webhooks
 from backroom.client.workers import Workers
 from backroom.model.backoff import Exponential, Fixed
 from backroom.model.states import State
@@ -62,6 +64,8 @@ __all__ = [
     "BackroomClientError",
     "BadRequest",
     "Conflict",
+    "Delivery",
+    "DeliveryAttempt",
     "Event",
     "EventStream",
     "Exponential",
@@ -104,6 +108,9 @@ __all__ = [
     "Unreachable",
     "WaitTimeout",
     "Webhook",
+    "WebhookEndpoint",
+    "WebhookSecret",
+    "Webhooks",
     "Worker",
     "Workers",
 ]

@@ -19,6 +19,7 @@ from backroom.client.queues import Queues
 from backroom.client.retrying import RetryPolicy
 from backroom.client.schedules import Schedules
 from backroom.client.streams import EventStream
+from backroom.client.webhooks import Webhooks
 from backroom.client.workers import Workers
 from backroom.model.backoff import seconds_of
 
@@ -72,6 +73,7 @@ class Backroom:
         self.schedules = Schedules(self._channel)
         self.workers = Workers(self._channel)
         self.keys = Keys(self._channel)
+        self.webhooks = Webhooks(self._channel)
 
     def __enter__(self) -> Self:
         return self

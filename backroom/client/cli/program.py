@@ -19,6 +19,7 @@ from backroom.client.cli.schedules import schedule, schedules
 from backroom.client.cli.session import ExitCode, Session, explain, options
 from backroom.client.cli.stack import stats, types, workers
 from backroom.client.cli.submitting import submit
+from backroom.client.cli.webhooks import webhooks
 from backroom.client.errors import BackroomClientError
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ SECTIONS: Final[Mapping[str, Sequence[click.Command]]] = {
     "Acting on jobs": (retry, cancel, promote, reschedule, update, remove),
     "Queues": (queues, queue, pause, resume, limits, drain, clean, obliterate),
     "Schedules": (schedules, schedule),
+    "Webhooks": (webhooks,),
     "The stack": (workers, types, stats),
     "Access": (keys, audit),
 }

@@ -32,6 +32,13 @@ def waiting_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options of a job that a schedule can give as well."""
     for option in (
+        click.option(
+            "--webhook-event",
+            "webhook_events",
+            multiple=True,
+            help="What --webhook is told, such as cancelled; may be repeated. Left out: completed, and failed.",
+        ),
+        click.option("--webhook", metavar="URL", help="Who is told how it fares."),
         click.option("--max-stalled", type=int, help="How often the process that runs it may die."),
         click.option("--tag", "tags", multiple=True, help="A word to find it by; may be repeated."),
         click.option("--ttl", type=DURATION, help="It expires if it has not started by then."),
@@ -61,6 +68,10 @@ def options_of(given: dict[str, Any]) -> Options:
         found["lifo"] = True
     if given["tags"]:
         found["tags"] = given["tags"]
+    if given["webhook"] is not None:
+        found["webhook"] = {"url": given["webhook"], "events": given["webhook_events"] or ("completed", "failed")}
+    elif given["webhook_events"]:
+        raise click.UsageError("--webhook-event needs --webhook")
     return cast("Options", found)
 
 

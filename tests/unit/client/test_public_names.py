@@ -18,6 +18,8 @@ NAMES = [
     "BackroomClientError",
     "BadRequest",
     "Conflict",
+    "Delivery",
+    "DeliveryAttempt",
     "Event",
     "EventStream",
     "Exponential",
@@ -60,6 +62,9 @@ NAMES = [
     "Unreachable",
     "WaitTimeout",
     "Webhook",
+    "WebhookEndpoint",
+    "WebhookSecret",
+    "Webhooks",
     "Worker",
     "Workers",
 ]
