@@ -17,6 +17,7 @@ from backroom.model.errors import StoreUnavailable
 from backroom.settings import get_settings
 from backroom.store import Store, connect
 from backroom.store.alarm import Alarm
+from backroom.store.bulk_runner import BulkRunner
 
 if TYPE_CHECKING:
     from backroom.model.schedule import ScheduleSpec
@@ -38,6 +39,7 @@ class JobScheduler(Scheduler):
         url = url if "://" in url else settings.redis_url
         self._store = Store(connect(url, timeout=settings.redis_timeout_seconds), settings=settings)
         self._alarm = Alarm(url, self._store.keys.wake("scheduler"), settings.redis_timeout_seconds)
+        self._bulk_runner = BulkRunner(self._store)
         self._sweep_seconds = settings.sweep_seconds
         self._sweep_at = 0.0
         self._next_due: float | None = None
@@ -90,6 +92,7 @@ class JobScheduler(Scheduler):
                     "swept: %d stalled, %d expired, %d forgotten", swept.stalled, swept.expired, swept.forgotten
                 )
             self._store.workers.tick(self._id)
+            self._bulk_runner.nudge()
         # A full store takes no new jobs, but lets those that wait go on: promoting comes first.
         _, job_due = self._store.upkeep.promote()
         _, slot_due = self._store.schedules.fire_due()
@@ -109,6 +112,7 @@ class JobScheduler(Scheduler):
         if self._closed:
             return
         self._closed = True
+        self._bulk_runner.stop()
         try:
             self._store.workers.retire_scheduler(self._id)
         except StoreUnavailable:

@@ -62,6 +62,8 @@ class BulkAction:
     succeeded: int
     skipped: int
     failed: int
+    #: What it may touch.
+    reach: Reach
     #: What the caller asked for, in the caller's words; None: for jobs that it named.
     filter: dict[str, Any] | None
     created_at: datetime
@@ -241,6 +243,7 @@ class Bulk(Part):
 
 
 def _action(action_id: str, record: Mapping[str, str]) -> BulkAction:
+    only = json.loads(record.get("only") or "{}")
     return BulkAction(
         id=action_id,
         action=record["action"],  # type: ignore[arg-type]  # one of them was written
@@ -249,6 +252,7 @@ def _action(action_id: str, record: Mapping[str, str]) -> BulkAction:
         succeeded=int(record.get("succeeded", 0)),
         skipped=int(record.get("skipped", 0)),
         failed=int(record.get("failed", 0)),
+        reach=Reach(queues=only.get("queues"), names=only.get("names")),
         filter=json.loads(record["shown"]) if "shown" in record else None,
         created_at=_EPOCH + timedelta(microseconds=int(record["begun"])),
         finished_at=from_ms(record.get("finished")),

@@ -4,6 +4,7 @@ from typing import Protocol
 
 from backroom.settings import Settings
 from backroom.store import Store
+from backroom.store.bulk_runner import BulkRunner
 from services.api.http.access import Guard
 from services.api.http.feed import Feed
 from services.api.http.ledger import Ledger
@@ -39,6 +40,7 @@ class Backend:
         self.server: Server | None = None
         self.seats = Seats(api_settings.max_waits)
         self.feed = Feed(self.store, frame_of, is_draining=self.is_draining)
+        self.bulk_runner = BulkRunner(self.store)
         self.waiters = Waiters(self.store, self.feed, self.seats)
 
     def is_draining(self) -> bool:

@@ -99,11 +99,14 @@ def pre_fork(_server: object, worker: Worker) -> None:
 def post_worker_init(worker: Worker) -> None:
     """Let the app see that its process is being stopped, and count its seats together with the other processes.
 
+    From now on it also goes on with bulk actions that other processes have begun.
+
     When it is stopped, /readyz says so, those who wait are answered at once, and streams end.
     """
     backend = worker.wsgi.extensions["backroom"]
     backend.server = worker
     backend.seats.share(_tally, worker.tally_cell)
+    backend.bulk_runner.nudge()
 
 
 def worker_exit(_server: object, worker: Worker) -> None:

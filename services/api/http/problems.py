@@ -82,6 +82,9 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
             "Still running",
             "The first request with this Idempotency-Key is being answered. Retry-After says when to ask again.",
         ),
+        ProblemType(
+            "action-over", 409, "Action over", "The bulk action has come to its end: there is nothing to abort."
+        ),
         ProblemType("name-taken", 409, "Name taken", "Something else has this name. Choose another one."),
         ProblemType("too-many-webhooks", 409, "Too many webhooks", "A stack has 100 endpoints at most. Remove one."),
         ProblemType(
@@ -215,6 +218,7 @@ _IN_OWN_WORDS: Final[Mapping[type[Exception], str]] = {
     model.TooLarge: "too-large",
     model.QueueFull: "queue-full",
     model.QueueBusy: "queue-busy",
+    model.ActionOver: "action-over",
     model.Stale: "precondition-failed",
     model.NameTaken: "name-taken",
     model.KeysFull: "too-many-keys",

@@ -67,6 +67,7 @@ NEEDS: Final[Mapping[str, frozenset[str]]] = {
     "read": frozenset(
         [
             "home",
+            "list_bulk_actions",
             "list_job_types",
             "list_jobs",
             "list_queues",
@@ -74,6 +75,7 @@ NEEDS: Final[Mapping[str, frozenset[str]]] = {
             "list_workers",
             "metrics",
             "problems",
+            "read_bulk_action",
             "read_docs",
             "read_document",
             "read_queue",
@@ -86,6 +88,7 @@ NEEDS: Final[Mapping[str, frozenset[str]]] = {
     ),
     "operate": frozenset(
         [
+            "abort_bulk_action",
             "cancel_job",
             "change_job",
             "clean_queue",
@@ -105,6 +108,7 @@ NEEDS: Final[Mapping[str, frozenset[str]]] = {
             "retry_job",
             "run_schedule",
             "set_limits",
+            "start_bulk_action",
             "stop_worker",
         ]
     ),
