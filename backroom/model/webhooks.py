@@ -68,7 +68,9 @@ WebhookUrl = Annotated[
     AfterValidator(_url),
 ]
 WebhookEvents = Annotated[
-    tuple[WebhookEvent, ...], Field(max_length=32, json_schema_extra={"minItems": 1}), AfterValidator(_some)
+    tuple[WebhookEvent, ...],
+    Field(strict=False, max_length=32, json_schema_extra={"minItems": 1}),
+    AfterValidator(_some),
 ]
 
 
