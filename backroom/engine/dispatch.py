@@ -1,10 +1,12 @@
 """Hands claimed jobs to the pool: one at a time, or several very short ones in a message."""
 
 import logging
+import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from billiard.compat import setblocking
@@ -380,6 +382,17 @@ class Dispatcher:
             self._poke()
         if more:
             self._roomier()
+        if self._child_has_ended():
+            self._feed(self._pool._pool.maintain_pool)  # noqa: SLF001 - the pool behind Celery's
+
+    def _child_has_ended(self) -> bool:
+        """Whether the pool has a dead child to bury.
+
+        The pool is told of a death by a pipe that closes a moment before the process can be waited for. When it looks
+        within that moment it finds nothing, and would not look again for five seconds.
+        """
+        pool = self._pool._pool if self._forked and not self._suspended else None  # noqa: SLF001 - the same
+        return pool is not None and any(_has_ended(process.pid) for process in tuple(pool._pool))  # noqa: SLF001
 
     def _look_after(self, message: Message, now: float) -> None:
         if message.recalled_at is not None and now - message.recalled_at > SETTLED_SECONDS:
@@ -468,3 +481,12 @@ class Dispatcher:
     def end(self) -> None:
         """Everything is over."""
         self._ended.set()
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether a child is dead and nobody has waited for it yet; this leaves it to others."""
+    if not hasattr(os, "waitid"):  # macOS before Python 3.13
+        return False
+    with suppress(ChildProcessError):  # somebody has
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from statistics import median
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -89,6 +90,23 @@ def test_the_job_of_a_killed_child_is_run_again_at_once_and_the_worker_lives(pat
     each_ran_once(patient, [*running, *waiting], twice=running[:1])
     assert patient.first.runs
     assert len(patient.first.children()) == 2
+
+
+def test_children_killed_one_after_the_other_are_noticed_at_once(patient: Stage) -> None:
+    """Not merely when the pool looks after its processes, every five seconds."""
+    delays = []
+    for number in range(9):
+        job_id = patient.submit("wait", **{"for": f"again-{number}"})
+        [run] = patient.began(job_id)
+        seconds, micros = patient.store.redis.time()
+        os.kill(run.pid, signal.SIGKILL)
+        stalled = patient.wait_for(lambda event, it=job_id: (event.job_id, event.type) == (it, "stalled"))
+        delays.append(stalled.at - seconds * 1000 - micros // 1000)
+        patient.began(job_id, times=2)
+        patient.let(f"again-{number}")
+        all_completed(patient, [job_id], stalled=[job_id])
+    assert median(delays) < 1000
+    assert max(delays) < 5000
 
 
 def test_a_child_that_is_terminated_from_outside_loses_its_job_but_no_attempt(patient: Stage) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -500,3 +502,23 @@ def test_threads_that_were_given_up_are_no_slots(monkeypatch: pytest.MonkeyPatch
     message.deliver()
     assert threads.slots == 2
     assert stage.settled == {"a": "cancelled"}
+
+
+def test_the_pool_is_told_of_a_dead_child_until_it_has_buried_it(stage: Stage) -> None:
+    """It may have missed the news."""
+    looks: list[None] = []
+    stage.pool._pool.maintain_pool = lambda: looks.append(None)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        stage.pool._pool._pool = [child]
+        stage.dispatcher.tick()
+        assert looks == []
+
+        child.stdin.close()  # type: ignore[union-attr]  # it is a pipe
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        stage.dispatcher.tick()
+        stage.dispatcher.tick()
+        assert len(looks) == 2
+
+        child.wait()
+        stage.dispatcher.tick()
+        assert len(looks) == 2
