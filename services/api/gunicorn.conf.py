@@ -34,7 +34,7 @@ _settings, _api = get_settings(), get_api_settings()
 bind = f"{os.environ.get('HOST', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"
 proc_name = "services.api"
 workers = _api.processes
-worker_class = "gthread"
+worker_class = "services.api.lingering.LingeringWorker"
 threads = _api.threads + _api.max_waits
 # Connections a process holds open: those being answered, and idle ones that clients keep for their next request.
 worker_connections = threads + 1000
