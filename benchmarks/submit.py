@@ -207,7 +207,8 @@ def main() -> None:
     kinds = (("single", job, "/v1/jobs", 1), (f"bulk of {BULK}", {"jobs": [job] * BULK}, "/v1/jobs/bulk", BULK))
     print(describe_machine())
     print(
-        f"{'submission':12} {'contender':10} {'jobs/s':>8} {'p50 ms':>8} {'p99 ms':>8} {'refused':>8} {'broken':>7} {'µs API':>7} {'µs Redis':>9}  (each job)"
+        f"{'submission':12} {'contender':10} {'jobs/s':>8} {'p50 ms':>8} {'p99 ms':>8} {'refused':>8} {'broken':>7} "
+        f"{'µs API':>7} {'µs Redis':>9}  (each job)"
     )
     for kind, body, path, jobs in kinds:
         found: dict[str, list[Figures]] = {name: [] for name in chosen}
@@ -221,7 +222,8 @@ def main() -> None:
             )
             refused, broken = sum(run.refused for run in runs), sum(run.broken for run in runs)
             print(
-                f"{kind:12} {name:10} {rate * jobs:8.0f} {p50:8.1f} {p99:8.1f} {refused:8} {broken:7} {api / jobs:7.0f} {store / jobs:9.0f}",
+                f"{kind:12} {name:10} {rate * jobs:8.0f} {p50:8.1f} {p99:8.1f} {refused:8} {broken:7} "
+                f"{api / jobs:7.0f} {store / jobs:9.0f}",
                 flush=True,
             )
 
