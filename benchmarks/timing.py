@@ -125,7 +125,7 @@ def drift(store: Store, *, seconds: int) -> None:
 
 def burst(store: Store, *, number: int) -> None:
     """Many schedules of one slot: how late the last is fired."""
-    slot = now_ms(store) + 6000
+    slot = now_ms(store) + 6000 + 2 * number
     for place in range(number):
         rhythm = {"every": 3_600_000, "startDate": format_time(from_ms(slot)), "job": {"name": "noop"}}
         store.schedules.put(f"burst-{place}", parse_schedule(rhythm))
@@ -196,7 +196,9 @@ def main() -> None:
     parser.add_argument("--rate", type=int, default=1000, help="delayed jobs due a second")
     parser.add_argument("--seconds", type=int, default=10, help="for how long they are due")
     parser.add_argument("--drift", type=int, default=60, help="how long the schedule is watched, in seconds")
-    parser.add_argument("--schedules", type=int, default=500, help="schedules with the same slot")
+    parser.add_argument(
+        "--schedules", type=int, nargs="+", default=[500, 5000], help="schedules with the same slot, in turn"
+    )
     parser.add_argument(
         "--jobs", type=int, default=1_000_000, help="delayed jobs that are kept while upkeep is measured"
     )
@@ -208,7 +210,8 @@ def main() -> None:
             wait_until(store.workers.scheduler_ticks)
             idle(store, scheduler, seconds=10)
             drift(store, seconds=wanted.drift)
-            burst(store, number=wanted.schedules)
+            for number in wanted.schedules:
+                burst(store, number=number)
             with workers_of(Backroom(server.url), "threads", 8, 1):
                 wait_until(store.workers.list)
                 lateness(store, rate=wanted.rate, seconds=wanted.seconds)

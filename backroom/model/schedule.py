@@ -151,12 +151,17 @@ class ScheduleSpec(CamelModel):
             return None
         return next(self.slots_from(from_ms, anchor), None)
 
-    def plan(self, due: int, now_ms: int, anchor: int) -> "Plan":
-        """What to do about the slot ``due``, which is at or before now. The limit is the store's business."""
+    def plan(self, due: int, now_ms: int, anchor: int, *, since_ms: int | None = None) -> "Plan":
+        """What to do about the slot ``due``, which is at or before now. The limit is the store's business.
+
+        ``since_ms`` is since when a scheduler has been firing without a pause: no slot is missed that was in time then,
+        and only waits for its turn.
+        """
         oldest, most = due, MAX_CATCH_UP if self.overlap else 1
-        if now_ms - due > MISFIRE_AFTER_MS:
+        seen = now_ms if since_ms is None else since_ms
+        if seen - due > MISFIRE_AFTER_MS:
             if self.misfire == "skip":
-                oldest = now_ms - MISFIRE_AFTER_MS
+                oldest = seen - MISFIRE_AFTER_MS
             elif self.misfire == "one":
                 most = 1
         return Plan(self._newest(oldest, now_ms, anchor, most), self.next_slot(now_ms + 1, anchor))

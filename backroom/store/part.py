@@ -1,8 +1,11 @@
 """What every part of the store is made of."""
 
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from backroom.store.connection import store_errors
 from backroom.store.keys import Keys
@@ -23,3 +26,13 @@ class Part:
         """The answer of a script, on this connection or another one."""
         with store_errors():
             return self._scripts.run(redis or self._redis, script, *arguments)
+
+    def _run_each(self, script: str, calls: Sequence[Sequence[Any]]) -> list[Any]:
+        """The answers of a script to several calls, in one round trip; one that failed is answered with its error."""
+        with store_errors():
+            answers = self._scripts.run_each(self._redis, script, calls)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                with suppress(ResponseError), store_errors():  # the store was away or full: that concerns all
+                    raise answer
+        return answers

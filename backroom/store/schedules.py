@@ -9,16 +9,19 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, Final, Literal
 
-from backroom.model.errors import NotFound, StoreUnavailable
+from redis import Redis
+
+from backroom.model.errors import NotFound
 from backroom.model.job import NewJob, compact_json, format_time
 from backroom.model.names import new_id
 from backroom.model.options import JobOptions
 from backroom.model.schedule import MISFIRE_AFTER_MS, ScheduleSpec
 from backroom.store.connection import store_errors
+from backroom.store.keys import Keys
 from backroom.store.part import Part
 from backroom.store.positions import ANYWHERE, Cursor, Position, Walk, decode_cursor, encode_cursor
 from backroom.store.records import from_ms
-from backroom.store.scripts import pack
+from backroom.store.scripts import ScriptRunner, pack
 from backroom.store.submission import record_of
 
 __all__ = ["CELERY_PREFIX", "CODE_PREFIX", "SchedulePage", "ScheduleView", "Schedules"]
@@ -34,8 +37,11 @@ SHOWN_SLOTS = 5
 #: A page looks at no more than so many schedules; then it ends early, with a cursor to go on.
 LOOKED_AT = 2000
 _ORDER = "createdAt"
-#: Schedules fired in one go.
-DUE_AT_ONCE = 100
+#: Schedules fired in one step, and in one call, which holds the store for some ms.
+DUE_AT_ONCE = 200
+FIRED_AT_ONCE = 25
+#: For so long a slot may wait for its turn behind others of the same instant without being a misfire, in ms.
+LONGEST_TURN_MS = 60_000
 #: A schedule that cannot be fired is looked at again after so many ms.
 POSTPONED_MS = 60_000
 
@@ -96,6 +102,12 @@ class Schedules(Part):
 
     ``schedules`` is a sorted set: key -> next slot; each has a hash with its definition, and a list of its last fires.
     """
+
+    def __init__(self, redis: Redis, keys: Keys, scripts: ScriptRunner) -> None:
+        super().__init__(redis, keys, scripts)
+        #: Since when this scheduler has been firing without a pause (None: it is not), and its newest step; ms.
+        self._firing_since: int | None = None
+        self._fired_at = 0
 
     def put(self, key: str, spec: ScheduleSpec, *, template: NewJob | None = None, owner: str = "") -> bool:
         """Create or replace a schedule. True if it is new.
@@ -227,35 +239,49 @@ class Schedules(Part):
         now = int(seconds) * 1000 + int(micros) // 1000
         due = [key for key, slot in rows if slot <= now]
         if not due:
+            self._firing_since = None
             return 0, int(rows[0][1]) - now if rows else None
-        return sum(self._fire_all(due, now)), 0
+        if self._firing_since is None or now - self._fired_at > MISFIRE_AFTER_MS:
+            self._firing_since = now
+        self._fired_at = now
+        since = max(self._firing_since, now - LONGEST_TURN_MS)
+        parts = [due[first : first + FIRED_AT_ONCE] for first in range(0, len(due), FIRED_AT_ONCE)]
+        return sum(self._fire_all(keys, now, since) for keys in parts), 0
 
-    def _fire_all(self, keys: Sequence[str], now: int) -> Iterable[int]:
+    def _fire_all(self, keys: Sequence[str], now: int, since: int) -> int:
+        """Fire schedules in one go. Returns jobs made."""
         with store_errors():
             pipeline = self._redis.pipeline(transaction=False)
             for key in keys:
                 pipeline.hmget(self._keys.single(f"schedule:{key}"), "definition", "revision", "next", "anchor")
             records = pipeline.execute()
-        for key, record in zip(keys, records, strict=True):
-            try:
-                yield self._fire(key, now, *record)
-            except StoreUnavailable:
-                raise
-            except Exception:  # of one of many, which must go on
-                logger.exception("the schedule %r cannot be fired", key)
+        planned = [self._planned(key, record, now, since) for key, record in zip(keys, records, strict=True)]
+        calls = [call for call in planned if call is not None]
+        made = 0
+        for (key, *_), answer in zip(calls, self._run_each("fire", calls), strict=True):
+            if isinstance(answer, Exception):
+                logger.error("the schedule %r cannot be fired", key, exc_info=answer)
                 self._run("postpone_schedule", key, POSTPONED_MS)
+            elif answer < 0:
+                self._run("align_schedule", key)
+            else:
+                made += answer
+        return made
 
-    def _fire(
-        self, key: str, now: int, definition: str | None, revision: str | None, due: str | None, anchor: str | None
-    ) -> int:
-        made = -1
-        if definition is not None and due:
-            plan = _spec(definition).plan(int(due), now, int(anchor or 0))
-            fires = [{"slot": slot, "id": new_id()} for slot in plan.fire]
-            made = int(self._run("fire", key, revision, pack(fires), "" if plan.next is None else plan.next))
-        if made < 0:
+    def _planned(self, key: str, record: Sequence[str | None], now: int, since: int) -> tuple[Any, ...] | None:
+        """The arguments of the script that fires a schedule; None: there is nothing to fire."""
+        definition, revision, due, anchor = record
+        if definition is None or not due:
             self._run("align_schedule", key)
-        return max(0, made)
+            return None
+        try:
+            plan = _spec(definition).plan(int(due), now, int(anchor or 0), since_ms=since)
+        except Exception:  # of one of many, which must go on
+            logger.exception("the schedule %r cannot be fired", key)
+            self._run("postpone_schedule", key, POSTPONED_MS)
+            return None
+        fires = [{"slot": slot, "id": new_id()} for slot in plan.fire]
+        return key, revision, pack(fires), "" if plan.next is None else plan.next
 
     def _set_paused(self, key: str, *, paused: bool) -> None:
         while True:

@@ -2,13 +2,14 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 from redis import Redis
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, RedisError
 
 __all__ = ["Script", "ScriptRunner", "load_script", "pack"]
 
@@ -53,3 +54,18 @@ class ScriptRunner:
             return redis.evalsha(script.sha, 1, self._prefix, self._settings, *arguments)
         except NoScriptError:
             return redis.eval(script.source, 1, self._prefix, self._settings, *arguments)
+
+    def run_each(self, redis: Redis, name: str, calls: Sequence[Sequence[Any]]) -> list[Any]:
+        """Run the script with the arguments of each call, in one round trip; an answer may be an exception."""
+        script = load_script(name)
+        pipeline = redis.pipeline(transaction=False)
+        for arguments in calls:
+            pipeline.evalsha(script.sha, 1, self._prefix, self._settings, *arguments)
+        answers: list[Any] = pipeline.execute(raise_on_error=False)
+        for place, answer in enumerate(answers):
+            if isinstance(answer, NoScriptError):
+                try:
+                    answers[place] = self.run(redis, name, *calls[place])
+                except RedisError as error:
+                    answers[place] = error
+        return answers

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from backroom.local.server import EmbeddedServer
+from backroom.model.job import format_time
 from backroom.model.states import State
 from backroom.store import Rate
+from backroom.store.records import from_ms
 from tests.integration.engine.stage import Stage
 from tests.integration.faults.counting import all_completed, each_ran_once
 from tests.integration.schedules.programs import Programs, a_schedule, eventually, server_ms
@@ -160,6 +162,24 @@ def test_a_killed_scheduler_comes_back_after_five_slots(
     assert view.fire_count == 1 + made
     newest = view.next[0] - HOUR
     assert [fire["slot"] for fire in view.last_fires[:made]] == [newest - HOUR * back for back in range(made)]
+
+
+@pytest.mark.slow  # a unit test shows the same
+@pytest.mark.timeout(300)
+def test_thousands_of_schedules_with_one_slot_all_get_their_jobs(store: Store, programs: Programs) -> None:
+    """Although the last of them are late by more than a misfire is."""
+    number = 4000
+    programs.until_ready(*[programs.scheduler(ready=False) for _ in range(2)])
+    slot = server_ms(store) + 30_000
+    for place in range(number):
+        policy = "skip" if place % 2 else "one"
+        store.schedules.put(f"s{place}", a_schedule(every=HOUR, startDate=format_time(from_ms(slot)), misfire=policy))
+    assert server_ms(store) < slot, "this machine is too slow for this test"
+
+    waiting = store.keys.state("default", State.WAITING)
+    eventually(lambda: store.redis.zcard(waiting), until=lambda made: made == number)
+
+    assert {view.fire_count for view in store.schedules.list()} == {1}
 
 
 @pytest.fixture

@@ -82,15 +82,15 @@ def test_nothing_is_due_where_there_is_no_schedule(store: Store) -> None:
 
 
 def test_a_step_is_bounded_and_says_that_there_is_more(store: Store) -> None:
-    for number in range(220):
+    for number in range(420):
         store.schedules.put(f"s{number}", spec())
 
     steps = [store.schedules.fire_due() for _ in range(4)]
 
-    assert sum(made for made, _ in steps) == 220
+    assert sum(made for made, _ in steps) == 420
     assert [due for _, due in steps[:3]] == [0, 0, 0]
-    assert max(made for made, _ in steps) <= 101
-    assert counts(store) == {"waiting": 220}
+    assert max(made for made, _ in steps) <= 201
+    assert counts(store) == {"waiting": 420}
 
 
 def test_any_number_of_schedulers_makes_one_job_a_slot(store: Store, redis_url: str) -> None:
@@ -118,15 +118,23 @@ def test_any_number_of_schedulers_makes_one_job_a_slot(store: Store, redis_url: 
     assert all(len(set(found)) == 4 for found in slots)
 
 
+def fire(store: Store, key: str, record: list[str | None], now: int) -> int:
+    """What a scheduler does at ``now`` about a record that it has read before. Returns jobs made, or -1."""
+    call = store.schedules._planned(key, record, now, now)
+    assert call is not None
+    [made] = store.schedules._run_each("fire", [call])
+    return int(made)
+
+
 def test_a_firing_for_what_has_changed_meanwhile_does_nothing(store: Store) -> None:
     store.schedules.put("a", spec())
     read = store.redis.hmget(key_of(store, "a"), "definition", "revision", "next", "anchor")
     now = int(store.redis.time()[0]) * 1000 + 999
 
-    assert store.schedules._fire("a", now, *read) == 1
-    assert store.schedules._fire("a", now, *read) == 0
+    assert fire(store, "a", read, now) == 1
+    assert fire(store, "a", read, now) == -1
     store.schedules.remove("a")
-    assert store.schedules._fire("a", now, *read) == 0
+    assert fire(store, "a", read, now) == -1
 
     assert counts(store) == {"waiting": 1}
 
@@ -135,7 +143,7 @@ def test_a_slot_that_the_store_finds_early_is_left_alone(store: Store) -> None:
     store.schedules.put("a", spec(startDate="2099-01-01T00:00:00Z"))
     read = store.redis.hmget(key_of(store, "a"), "definition", "revision", "next", "anchor")
 
-    assert store.schedules._fire("a", 4_080_000_000_000, *read) == 0
+    assert fire(store, "a", read, 4_080_000_000_000) == -1
     assert store.schedules.get("a").fire_count == 0
 
 
@@ -223,6 +231,36 @@ def test_missed_slots_follow_the_policy(store: Store, policy: str, made: int) ->
     view = store.schedules.get("a")
     assert view.fire_count == made
     assert 0 < view.next[0] - int(store.redis.time()[0]) * 1000 <= 6000
+
+
+@pytest.mark.parametrize("policy", ["skip", "one", "all"])
+def test_slots_that_wait_for_their_turn_behind_many_others_are_not_missed(store: Store, policy: str) -> None:
+    """A scheduler has been firing the others for five seconds, without a pause."""
+    store.schedules.put("a", spec(every=1000, misfire=policy))
+    let_pass(store, "a", 5000)
+    now = int(store.redis.time()[0]) * 1000
+    store.schedules._firing_since, store.schedules._fired_at = now - 5500, now - 100
+
+    assert store.schedules.fire_due()[0] in {5, 6}
+
+
+@pytest.mark.parametrize(("policy", "made"), [("skip", 1), ("one", 1)])
+def test_slots_of_a_scheduler_that_stood_still_meanwhile_are_missed(store: Store, policy: str, made: int) -> None:
+    store.schedules.put("a", spec(every=1000, misfire=policy))
+    let_pass(store, "a", 5000)
+    now = int(store.redis.time()[0]) * 1000
+    store.schedules._firing_since, store.schedules._fired_at = now - 5500, now - 3000
+
+    assert store.schedules.fire_due()[0] in {made, made + 1}
+
+
+def test_turns_do_not_last_for_ever(store: Store) -> None:
+    store.schedules.put("a", spec(every=HOUR, misfire="skip"))
+    let_pass(store, "a", 65_000)
+    now = int(store.redis.time()[0]) * 1000
+    store.schedules._firing_since, store.schedules._fired_at = now - 70_000, now - 100
+
+    assert store.schedules.fire_due()[0] == 0
 
 
 def test_it_is_finished_after_its_limit(store: Store) -> None:
