@@ -5,7 +5,7 @@ import sys
 
 __all__: list[str] = []
 
-BENCHMARKS = ("drain", "listing", "pickup", "recovery", "timing")
+BENCHMARKS = ("bulk", "drain", "listing", "pickup", "recovery", "timing")
 
 
 def main() -> None:

@@ -16,11 +16,13 @@ except ModuleNotFoundError as _error:
     raise ModuleNotFoundError("backroom.client needs httpx: pip install 'backroom[client]'", name="httpx") from _error
 
 from backroom.client.answers.access import ApiKey, AuditEntry
+from backroom.client.answers.bulk import BulkAction
 from backroom.client.answers.jobs import Attempt, Job, JobError, LogLine, Progress, StateReason, Submitted
 from backroom.client.answers.queues import Limits, Queue, Rate
 from backroom.client.answers.schedules import Fire, Schedule
 from backroom.client.answers.stack import Event, JobType, Stats, Worker
 from backroom.client.answers.webhooks import Delivery, DeliveryAttempt, WebhookEndpoint, WebhookSecret
+from backroom.client.bulk import BulkActions, JobFilter
 from backroom.client.client import DEFAULT_URL, Backroom
 from backroom.client.errors import (
     BackroomAPIError,
@@ -63,6 +65,8 @@ __all__ = [
     "BackroomAPIError",
     "BackroomClientError",
     "BadRequest",
+    "BulkAction",
+    "BulkActions",
     "Conflict",
     "Delivery",
     "DeliveryAttempt",
@@ -77,6 +81,7 @@ __all__ = [
     "Job",
     "JobError",
     "JobFailed",
+    "JobFilter",
     "JobType",
     "Keep",
     "Keys",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, Unpack
 from backroom.client.answers.access import AuditEntry
 from backroom.client.answers.jobs import Job, LogLine, Submitted
 from backroom.client.answers.stack import JobType, Stats
+from backroom.client.bulk import BulkActions
 from backroom.client.channel import Channel, Query, path_to
 from backroom.client.errors import Conflict, JobFailed, Unavailable, WaitTimeout
 from backroom.client.keys import Keys
@@ -70,6 +71,7 @@ class Backroom:
         policy = retries if isinstance(retries, RetryPolicy) else RetryPolicy(retries=retries)
         self._channel = Channel(url, key, timeout=seconds_of(timeout), policy=policy)
         self.queues = Queues(self._channel)
+        self.bulk = BulkActions(self._channel)
         self.schedules = Schedules(self._channel)
         self.workers = Workers(self._channel)
         self.keys = Keys(self._channel)

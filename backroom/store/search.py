@@ -108,36 +108,42 @@ class Search:
     def steps(self, after: Position | None) -> Iterator[Found]:
         """What matches behind ``after``, step by step; ends when there is no more."""
         if (named := self._named()) is not None:
-            yield from self._steps(_behind(named, after, descending=self._query.descending), None)
+            yield from self._steps(_behind(named, after, descending=self._query.descending), ())
             return
         gathering = self._few.size * (1 if self._query.by_creation else RECORD)
         patience = gathering if self._few is not self._along and gathering <= MOST_EFFORT else None
         spent = 0
         if patience is None or patience > CHUNK:
-            for found in self._steps(self._walk(self._along, after), self._along):
+            others = [group for group in self._filters if group is not self._along]
+            for found in self._steps(self._walk(self._along, after), others):
                 yield found
                 after, spent = found.last, spent + found.effort
                 if patience is not None and spent >= patience:
                     break
             else:
                 return
-        yield from self._steps(_behind(self._gathered(), after, descending=self._query.descending), self._few)
+        yield from self._steps(_behind(self._gathered(), after, descending=self._query.descending), ())
 
-    def _steps(self, positions: Iterable[Position], source: Group | None) -> Iterator[Found]:
-        """Look at positions, at ever more at once; those from the sets of ``source`` need not be looked up there."""
+    def _steps(self, positions: Iterable[Position], filters: Sequence[Group]) -> Iterator[Found]:
+        """Look at positions, at ever more at once; first whether they are in the sets of these filters."""
         candidates, size = iter(positions), self._query.limit + 1
         while chunk := list(islice(candidates, size)):
             size = min(CHUNK, 2 * size)
-            left, effort = chunk, len(chunk)
-            for group in self._filters:
-                if group is not source and left and len(group.keys) <= RECORD:
-                    effort += len(left) * len(group.keys)
-                    members = {position.id for position in self._scored([each.id for each in left], group.keys)}
-                    left = [position for position in left if position.id in members]
+            left, effort = self._in_all(chunk, filters)
             if self._needs_records:
                 effort += RECORD * len(left)
                 left = self._matching(left)
             yield Found(left, chunk[-1], effort)
+
+    def _in_all(self, positions: list[Position], filters: Sequence[Group]) -> tuple[list[Position], int]:
+        """Those that are in the sets of all these filters, and the effort of looking them up."""
+        effort = len(positions)
+        for group in filters:
+            if positions and len(group.keys) <= RECORD:
+                effort += len(positions) * len(group.keys)
+                members = {position.id for position in self._scored([each.id for each in positions], group.keys)}
+                positions = [position for position in positions if position.id in members]
+        return positions, effort
 
     def _matching(self, candidates: Sequence[Position]) -> list[Position]:
         """The candidates whose records say that they match."""
@@ -158,12 +164,17 @@ class Search:
         return Walk(self._redis, group.keys, bounds, after, self._query.descending, self._query.limit + 1)
 
     def _gathered(self) -> list[Position]:
-        """The members of the smallest sets, in the order of the query."""
+        """The members of the smallest sets that are in those of all other filters too, in the order of the query."""
         low, high = self._query.created
+        others = [group for group in self._filters if group is not self._few]
         found: set[Position] = set()
         for key in self._few.keys:
             bounds = ANYWHERE if self._few.of_states else self._query.created
-            for ids in _chunks(Walk(self._redis, [key], bounds, None, descending=False, first=CHUNK)):
+            walk = iter(Walk(self._redis, [key], bounds, None, descending=False, first=CHUNK))
+            while chunk := list(islice(walk, CHUNK)):
+                ids = [position.id for position in self._in_all(chunk, others)[0]]
+                if not ids:
+                    continue
                 if self._query.by_creation:  # then they are the sets of states: others have this order already
                     found.update(each for each in self._scored(ids, [self._creation[key]]) if low <= each.score <= high)
                 else:
@@ -211,10 +222,3 @@ def _each_once(values: Sequence[_T]) -> list[_T]:
 
 def _behind(positions: Sequence[Position], after: Position | None, *, descending: bool) -> list[Position]:
     return [each for each in positions if after is None or (each < after if descending else each > after)]
-
-
-def _chunks(positions: Iterable[Position]) -> Iterator[list[str]]:
-    """Their ids, so many at once."""
-    ids = (position.id for position in positions)
-    while chunk := list(islice(ids, CHUNK)):
-        yield chunk

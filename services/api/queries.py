@@ -53,7 +53,11 @@ class JobsQuery(Query):
     name: tuple[Text, ...] = Field(default=(), description="The job type; repeat it for several.")
     tag: tuple[Text, ...] = Field(default=(), description="Repeat it for several: jobs with any of them.")
     user_id: tuple[Text, ...] = Field(default=(), description="The userId in the data; repeat it for several.")
-    q: Text | None = Field(default=None, description="An id, or words in the error, the name or a tag.")
+    q: Text | None = Field(
+        default=None,
+        description="The id of a job; else words of which each is in the error, the name or a tag. Where few jobs have "
+        "them a page may be short, or empty, and still have a next one.",
+    )
     from_: Time | None = Field(default=None, alias="from", description="Created at this time or later.")
     to: Time | None = Field(default=None, description="Created before this time.")
     sort: Annotated[str, Field(max_length=32)] = Field(

@@ -14,7 +14,7 @@ from backroom.model.states import State
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["clean", "drain", "obliterate"]
+__all__ = ["clean", "drain", "make_sure", "obliterate"]
 
 CLEANED = 1000
 
@@ -24,9 +24,12 @@ def _sure(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _ask(session: Session, question: str, *, yes: bool) -> None:
+    if not yes:
+        make_sure(session, question)
+
+
+def make_sure(session: Session, question: str) -> None:
     """Go on only if somebody wants that. Raises `click.UsageError` where nobody can be asked."""
-    if yes:
-        return
     if not sys.stdin.isatty():
         raise click.UsageError("this cannot be undone: say --yes")
     if not click.confirm(question, err=True):

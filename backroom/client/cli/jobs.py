@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from backroom.client.cli.console import Cell, Column, progress_text
+from backroom.client.cli.filters import filter_options, filters_of
 from backroom.client.cli.session import Session, each_of, options, state_cell
 from backroom.client.cli.submitting import see_through, waiting_options
-from backroom.client.cli.words import DURATION, JSON, MOMENT, SINCE, ago, clock_time, duration_text, moment_text
+from backroom.client.cli.words import DURATION, JSON, MOMENT, ago, clock_time, duration_text, moment_text
 from backroom.model.states import State
 
 if TYPE_CHECKING:
@@ -36,34 +37,16 @@ SHOWN_JOBS = 50
 
 
 @click.command()
-@click.option("--state", "states", multiple=True, type=click.Choice([str(state) for state in State]))
-@click.option("--queue", "queues", multiple=True)
-@click.option("--name", "names", multiple=True, help="The job type.")
-@click.option("--tag", "tags", multiple=True)
-@click.option("--user", "users", multiple=True, help="The userId in the data.")
-@click.option("--search", metavar="WORDS", help="An id, or words in the error, the name or a tag.")
-@click.option("--since", type=SINCE, help="Created then or later: a time, or a duration (ago).")
-@click.option("--before", type=SINCE, help="Created before.")
+@filter_options
 @click.option(
     "--sort", help="createdAt; with a state finishedAt, runAt or priority. A minus turns it round (-createdAt)."
 )
 @click.option("--limit", type=click.IntRange(min=0), default=SHOWN_JOBS, show_default=True, help="0: all.")
 @options()
 @click.pass_obj
-def jobs(session: Session, /, limit: int, search: str | None, **given: Any) -> None:
+def jobs(session: Session, /, limit: int, sort: str | None, **given: Any) -> None:
     """List jobs, the newest first. Filters can be repeated: any of one kind, and all kinds together."""
-    found = session.room.jobs(
-        state=given["states"],
-        queue=given["queues"],
-        name=given["names"],
-        tag=given["tags"],
-        user_id=given["users"],
-        q=search,
-        since=given["since"],
-        before=given["before"],
-        sort=given["sort"],
-        limit=limit or None,
-    )
+    found = session.room.jobs(**filters_of(given), sort=sort, limit=limit or None)
     if session.console.as_json:
         for one in found:
             session.console.json(one.raw)

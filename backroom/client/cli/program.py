@@ -11,6 +11,7 @@ import click
 
 from backroom import __version__
 from backroom.client.cli.access import audit, keys
+from backroom.client.cli.bulk import bulk
 from backroom.client.cli.emptying import clean, drain, obliterate
 from backroom.client.cli.events import tail
 from backroom.client.cli.jobs import cancel, job, jobs, logs, promote, remove, reschedule, result, retry, update
@@ -58,7 +59,7 @@ def cli() -> None:
 
 SECTIONS: Final[Mapping[str, Sequence[click.Command]]] = {
     "Jobs": (submit, jobs, job, result, logs, tail),
-    "Acting on jobs": (retry, cancel, promote, reschedule, update, remove),
+    "Acting on jobs": (retry, cancel, promote, reschedule, update, remove, bulk),
     "Queues": (queues, queue, pause, resume, limits, drain, clean, obliterate),
     "Schedules": (schedules, schedule),
     "Webhooks": (webhooks,),
