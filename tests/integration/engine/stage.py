@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from unittest.mock import patch
 
 import psutil
+from celery._state import get_current_app
 from kombu import pools
 
 from backroom.engine.app import create_app
@@ -259,6 +260,7 @@ class Stage:
     def control(self, command: str, *, to: Process, **arguments: Any) -> Any:
         """Have a worker carry out a command of Celery's remote control. Returns its answer."""
         with self._as_a_client():
+            before = get_current_app()
             app = create_app("control", settings=self.settings)
 
             def ask(command: str, arguments: dict[str, Any], seconds: float) -> Any:
@@ -270,6 +272,7 @@ class Stage:
             eventually(lambda: ask("ping", {}, 1.0))  # it listens
             answer = ask(command, arguments, 10.0)
             _forget(app)
+            before.set_current()  # tasks of other tests are looked up in the current application
         return answer
 
     @contextmanager
