@@ -7,7 +7,7 @@ reading the request does: the thread wakes the loop, the loop watches the connec
 import select
 from typing import Any, Final
 
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]  # the library has no types
 
 __all__ = ["LingeringWorker"]
 
@@ -15,7 +15,7 @@ LINGER_MS: Final = 5
 """How long a thread stays with its connection. Short, as connections may be more than threads."""
 
 
-class LingeringWorker(ThreadWorker):
+class LingeringWorker(ThreadWorker):  # type: ignore[misc]  # the same
     """Answers request after request of a connection in one thread, as long as they come without a pause."""
 
     def handle(self, conn: Any) -> Any:
