@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["BulkActionKind", "BulkActions", "JobFilter"]
 
 BulkActionKind = Literal["retry", "cancel", "promote", "remove"]
+COUNT_SECONDS: Final = 15.0
+"""What the API may take to count."""
 GLANCE_SECONDS: Final = 0.5
 """How often somebody who waits looks."""
 
@@ -73,7 +75,8 @@ class BulkActions:
     def count(self, action: BulkActionKind, ids: Sequence[str] | None = None, **filters: Unpack[JobFilter]) -> int:
         """How many jobs such an action would be about now: a dry run. Raises `InvalidInput`."""
         body = {**_body(action, ids, filters), "dryRun": True}
-        return self._channel.call("POST", "/v1/bulk-actions", body=body, safe=True).read(lambda raw: int(raw["total"]))
+        answer = self._channel.call("POST", "/v1/bulk-actions", body=body, safe=True, patience=COUNT_SECONDS)
+        return answer.read(lambda raw: int(raw["total"]))
 
     def get(self, action_id: str) -> BulkAction:
         """How far an action is. Raises `NotFound`, also a while after its end."""

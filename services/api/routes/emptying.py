@@ -18,6 +18,7 @@ __all__ = ["resource"]
 
 resource = Resource("Emptying", "Taking jobs out of queues: drain, clean, obliterate. Schedules are left alone.")
 
+CLEANED: Final = 1000
 MAX_CLEANED: Final = 10_000
 
 
@@ -37,9 +38,12 @@ class CleanBody(Input):
     """What to remove."""
 
     grace: Annotated[int, Field(ge=0, le=MAX_DURATION_MS)] = Field(
-        description="Only jobs that are older, in ms: since their end if they have finished, else since submission."
+        default=0,
+        description="Only jobs that are older, in ms: since their end if they have finished, else since submission.",
     )
-    limit: Annotated[int, Field(ge=1, le=MAX_CLEANED)] = Field(description="Only so many jobs.")
+    limit: Annotated[int, Field(ge=1, le=MAX_CLEANED)] = Field(
+        default=CLEANED, description="Only so many jobs, the oldest of those that have finished."
+    )
     state: Annotated[State, Field(strict=False), AfterValidator(_not_active)] = Field(
         default=State.COMPLETED,
         description="Only jobs in this state; any but active.",
@@ -102,7 +106,7 @@ def drain_queue(call: Call[NoQuery, DrainBody]) -> Answer:
 def clean_queue(call: Call[NoQuery, CleanBody]) -> Answer:
     """Remove old jobs in one state.
 
-    At most as many as `limit` says; ask again until none are left.
+    At most as many as `limit` says; ask again until none are left. Without a body: a thousand completed jobs.
     """
     queue, body = _existing(call), call.body
     ids = call.backend.store.emptying.clean(queue.name, state=body.state, grace_ms=body.grace, limit=body.limit)
@@ -121,7 +125,8 @@ def clean_queue(call: Call[NoQuery, CleanBody]) -> Answer:
 def obliterate_queue(call: Call[NoQuery, ObliterateBody]) -> Answer:
     """Remove a queue with everything in it, its limits and its pause too.
 
-    409 while any of its jobs runs, unless `force` is set: then nothing was removed.
+    409 while any of its jobs runs, unless `force` is set: then nothing was changed. Pause the queue first, and no more
+    jobs are started.
     """
     queue = _existing(call)
     return Answer(200, {"removed": call.backend.store.emptying.obliterate(queue.name, force=call.body.force)})
