@@ -324,7 +324,7 @@ class DeskStep(bootsteps.StartStopStep):
             host=socket.gethostname(),
             pid=os.getpid(),
             queues=None if self._named is None else tuple(self._named),
-            pool=type(worker.pool).__module__.rpartition(".")[2],
+            pool=_pool_name(worker.pool),
             slots=slots,
             busy=min(len(busy), slots),
             jobs=jobs_of(busy),
@@ -397,3 +397,9 @@ def _finish(sender: Any = None, **_: Any) -> None:
 def _enter_child(**_: Any) -> None:
     running.enter_child()
     capture()
+
+
+def _pool_name(pool: object) -> str:
+    """What the pool is called on the command line."""
+    module = type(pool).__module__.rpartition(".")[2]
+    return "threads" if module == "thread" else module
