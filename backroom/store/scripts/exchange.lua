@@ -38,7 +38,7 @@ local function claim_from(queue, most)
     local name, expires = job[1], tonumber(job[9])
     taken = taken + 1
     if expires then redis.call('ZREM', state_key(queue, 'ttl'), id) end
-    hooks[id] = job[11]
+    if not (job[5] and job[5]:find('"webhook"', 1, true)) then hooks[id] = false end
     if expires and expires <= now then
       finish(id, queue, name, 'expired', job[10] or nil)
     elseif name then -- else its record was deleted by hand, which must not hold up the others

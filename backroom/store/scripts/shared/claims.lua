@@ -1,7 +1,6 @@
 -- A worker's newest exchange is kept, so that its answer can be had again when it was lost on its way: the token, a newline,
 -- MessagePack {accepted, ids of the claimed jobs}.
-local CLAIM_FIELDS = {'name', 'data', 'made', 'stalled', 'options', 'celery', 'trace', 'ready', 'expires', 'keepF', 'hook',
-  'request'}
+local CLAIM_FIELDS = {'name', 'data', 'made', 'stalled', 'options', 'celery', 'trace', 'ready', 'expires', 'keepF', 'request'}
 
 local function claim_key(worker) return P .. 'claim:' .. worker end
 
@@ -21,7 +20,7 @@ end
 
 -- A claimed job as workers are told of it; `job` are the values of CLAIM_FIELDS.
 local function claim_row(id, queue, job)
-  return {id, job[1], queue, job[2], job[3] or '0', job[4] or '0', job[5] or '', job[6] or '', job[7] or '', job[12] or ''}
+  return {id, job[1], queue, job[2], job[3] or '0', job[4] or '0', job[5] or '', job[6] or '', job[7] or '', job[11] or ''}
 end
 
 -- The jobs among `ids` that the token still holds, their leases begun anew.
