@@ -40,13 +40,9 @@ def keys() -> None:
 def show(session: Session) -> None:
     """List the keys. Keys themselves are not shown: nobody has them but those they were given to."""
     found = session.room.keys.list()
-    if session.console.as_json:
-        for one in found:
-            session.console.json(one.raw)
-        return
     now = datetime.now(UTC)
     empty = "There are no keys: the stack is open to everybody who reaches it."
-    session.console.table(KEY_COLUMNS, (_row(one, now) for one in found), empty=empty)
+    session.console.listing(found, KEY_COLUMNS, lambda one: _row(one, now), empty=empty)
 
 
 def _row(key: ApiKey, now: datetime) -> Sequence[str | Cell]:
@@ -136,12 +132,8 @@ def audit(
 ) -> None:
     """Show who did what, newest first. Needs an admin key, or a stack without keys."""
     found = session.room.audit(actor=actors, action=actions, outcome=outcome, limit=limit or None)
-    if session.console.as_json:
-        for one in found:
-            session.console.json(one.raw)
-        return
     now = datetime.now(UTC)
-    session.console.table(AUDIT_COLUMNS, (_audit_row(one, now) for one in found), empty="Nothing is written down.")
+    session.console.listing(found, AUDIT_COLUMNS, lambda one: _audit_row(one, now), empty="Nothing is written down.")
 
 
 def _audit_row(entry: AuditEntry, now: datetime) -> Sequence[str | Cell]:

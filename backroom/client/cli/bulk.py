@@ -98,12 +98,8 @@ for each in (
 def show_all(session: Session, limit: int) -> None:
     """List bulk actions, the newest first."""
     found = session.room.bulk.list(limit=limit or None)
-    if session.console.as_json:
-        for one in found:
-            session.console.json(one.raw)
-        return
     now = datetime.now(UTC)
-    session.console.table(COLUMNS, (_row(one, now) for one in found), empty="There are no bulk actions.")
+    session.console.listing(found, COLUMNS, lambda one: _row(one, now), empty="There are no bulk actions.")
 
 
 @bulk.command()

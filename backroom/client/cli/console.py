@@ -9,10 +9,12 @@ import sys
 import unicodedata
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, Protocol, TextIO, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from backroom.client.answers.fields import Raw
 
 __all__ = ["Cell", "Column", "Console", "bar", "progress_text", "shown"]
 
@@ -74,6 +76,17 @@ class Cell:
 
     text: str
     style: str | None = None
+
+
+class Answer(Protocol):
+    """Something that the API answered."""
+
+    @property
+    def raw(self) -> Raw:
+        """As it came."""
+
+
+A = TypeVar("A", bound=Answer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +163,16 @@ class Console:
         width = max((len(name) for name, _ in kept), default=0)
         for name, value in kept:
             self.line(Cell(f"{name:<{width}}", "dim"), value)
+
+    def listing(
+        self, found: Iterable[A], columns: Sequence[Column], row: Callable[[A], Sequence[str | Cell]], *, empty: str
+    ) -> None:
+        """Print what the API listed: a table to people, each answer as it came to programs."""
+        if not self.as_json:
+            self.table(columns, map(row, found), empty=empty)
+            return
+        for one in found:
+            self.json(one.raw)
 
     def table(self, columns: Sequence[Column], rows: Iterable[Sequence[str | Cell]], *, empty: str) -> None:
         """Print a table as its rows come; ``empty`` is said where there are none."""

@@ -47,12 +47,8 @@ SHOWN_JOBS = 50
 def jobs(session: Session, /, limit: int, sort: str | None, **given: Any) -> None:
     """List jobs, the newest first. Filters can be repeated: any of one kind, and all kinds together."""
     found = session.room.jobs(**filters_of(given), sort=sort, limit=limit or None)
-    if session.console.as_json:
-        for one in found:
-            session.console.json(one.raw)
-        return
     now = datetime.now(UTC)
-    session.console.table(COLUMNS, (_row(one, now) for one in found), empty="No jobs match.")
+    session.console.listing(found, COLUMNS, lambda one: _row(one, now), empty="No jobs match.")
 
 
 def _row(job: Job, now: datetime) -> Sequence[str | Cell]:

@@ -36,11 +36,7 @@ COLUMNS = (
 def queues(session: Session) -> None:
     """List the queues."""
     found = session.room.queues.list()
-    if session.console.as_json:
-        for one in found:
-            session.console.json(one.raw)
-        return
-    session.console.table(COLUMNS, map(_row, found), empty="There are no queues yet: one begins with its first job.")
+    session.console.listing(found, COLUMNS, _row, empty="There are no queues yet: one begins with its first job.")
 
 
 def _row(queue: Queue) -> Sequence[str | Cell]:

@@ -40,12 +40,8 @@ _STYLES = {"active": "green", "paused": "yellow", "finished": "dim"}
 def schedules(session: Session) -> None:
     """List the schedules."""
     found = session.room.schedules.list()
-    if session.console.as_json:
-        for one in found:
-            session.console.json(one.raw)
-        return
     now = datetime.now(UTC)
-    session.console.table(COLUMNS, (_row(one, now) for one in found), empty="There are no schedules.")
+    session.console.listing(found, COLUMNS, lambda one: _row(one, now), empty="There are no schedules.")
 
 
 def _row(schedule: Schedule, now: datetime) -> Sequence[str | Cell]:

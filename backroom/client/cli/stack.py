@@ -42,13 +42,9 @@ TYPE_COLUMNS = (
 def workers(session: Session) -> None:
     """List the workers."""
     found = session.room.workers.list()
-    if session.console.as_json:
-        for one in found:
-            session.console.json(one.raw)
-        return
     now = datetime.now(UTC)
     empty = "There are no workers: jobs wait until one is started."
-    session.console.table(WORKER_COLUMNS, (_worker_row(one, now) for one in found), empty=empty)
+    session.console.listing(found, WORKER_COLUMNS, lambda one: _worker_row(one, now), empty=empty)
 
 
 def _worker_row(worker: Worker, now: datetime) -> Sequence[str | Cell]:
@@ -72,14 +68,14 @@ def types(session: Session, name: str | None) -> None:
     found = [one for one in session.room.job_types() if name in {None, one.name}]
     if name is not None and not found:
         raise click.UsageError(f"no worker offers {name!r}; `backroom types` lists what there is")
-    if session.console.as_json:
-        for one in found:
-            session.console.json(one.raw)
-    elif name is not None:
+    if name is not None and not session.console.as_json:
         _show_type(session, found[0])
     else:
-        rows = ((one.name, one.queue, str(one.workers), one.description.partition("\n")[0]) for one in found)
-        session.console.table(TYPE_COLUMNS, rows, empty="No worker offers anything: start one.")
+        session.console.listing(found, TYPE_COLUMNS, _type_row, empty="No worker offers anything: start one.")
+
+
+def _type_row(one: JobType) -> Sequence[str | Cell]:
+    return one.name, one.queue, str(one.workers), one.description.partition("\n")[0]
 
 
 def _show_type(session: Session, one: JobType) -> None:

@@ -51,11 +51,7 @@ def webhooks() -> None:
 def show_all(session: Session) -> None:
     """List the endpoints."""
     found = session.room.webhooks.list()
-    if session.console.as_json:
-        for one in found:
-            session.console.json(one.raw)
-        return
-    session.console.table(COLUMNS, (_row(one) for one in found), empty="There are no endpoints of webhooks.")
+    session.console.listing(found, COLUMNS, _row, empty="There are no endpoints of webhooks.")
 
 
 def _state(endpoint: WebhookEndpoint) -> Cell:
@@ -200,12 +196,8 @@ def _show_secret(session: Session, found: WebhookSecret) -> None:
 def deliveries(session: Session, /, endpoint_id: str | None, limit: int) -> None:
     """Show what an endpoint, or without ID the jobs' own webhooks, were told, newest first."""
     found = session.room.webhooks.deliveries(endpoint_id, limit=limit or None)
-    if session.console.as_json:
-        for one in found:
-            session.console.json(one.raw)
-        return
     now = datetime.now(UTC)
-    session.console.table(DELIVERY_COLUMNS, (_delivery_row(one, now) for one in found), empty="Nothing was told yet.")
+    session.console.listing(found, DELIVERY_COLUMNS, lambda one: _delivery_row(one, now), empty="Nothing was told yet.")
 
 
 def _delivery_row(delivery: Delivery, now: datetime) -> Sequence[str | Cell]:
