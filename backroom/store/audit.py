@@ -3,7 +3,6 @@
 Submissions and refusals can come by the thousand, and would push out everything else: they are in a book of their own.
 """
 
-import base64
 import heapq
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +13,7 @@ from backroom.model.errors import InvalidInput
 from backroom.model.job import format_time
 from backroom.store.connection import store_errors
 from backroom.store.part import Part
+from backroom.store.positions import opaque, transparent
 from backroom.store.records import from_ms
 from backroom.store.scripts import pack
 
@@ -115,7 +115,7 @@ class Audit(Part):
                     return AuditPage([entry for _, entry in found], None)
         assert last is not None
         return AuditPage(
-            [entry for _, entry in found[:limit]], _encode(found[limit - 1][0] if len(found) > limit else last)
+            [entry for _, entry in found[:limit]], opaque(found[limit - 1][0] if len(found) > limit else last)
         )
 
     def _stream(self, book: Book, after: _Place | None) -> Iterator[tuple[_Place, AuditEntry]]:
@@ -154,19 +154,14 @@ def _entry(fields: dict[str, str]) -> AuditEntry:
     )
 
 
-def _encode(place: _Place) -> str:
-    return base64.urlsafe_b64encode(json.dumps(place, separators=(",", ":")).encode()).decode().rstrip("=")
-
-
 def _decode(cursor: str) -> _Place:
     try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        ms, sequence, book = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+        ms, sequence, book = transparent(cursor)
         if type(ms) is int and type(sequence) is int and 0 <= ms < 2**63 and 0 <= sequence < 2**63:
             if book == "acts":
                 return _Place(ms, sequence, "acts")
             if book == "rest":
                 return _Place(ms, sequence, "rest")
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError):
         pass
     raise InvalidInput.at("/cursor", "invalid-cursor", "is not a cursor of the audit log; start without one")

@@ -41,15 +41,12 @@ class Listing(Part):
             raise InvalidInput.at("/sort", "invalid-sort", f"{query.sort} needs a state filter of {needed}")
         cursor = None if query.cursor is None else decode_cursor(query.sort, query.cursor)
         with store_errors():
-            after, begun = cursor or (None, self._now_ms())
+            # In the order of creation no job moves, and it does not matter when the list was begun.
+            after, begun = cursor or (None, 0 if query.by_creation else self._now_ms())
             search = Search(self._redis, self._keys, query, begun=begun)
             kept, last = _fill(search, after, query.limit)
             following = None if last is None else encode_cursor(query.sort, Cursor(last, begun))
             return Page(self._load(query, kept), following)
-
-    def _now_ms(self) -> int:
-        seconds, micros = self._redis.time()
-        return int(seconds) * 1000 + int(micros) // 1000
 
     def _load(self, query: JobQuery, positions: Sequence[Position]) -> list[Job]:
         """The jobs, but for those that were removed or have left the wanted states this moment."""

@@ -9,6 +9,7 @@ from redis.exceptions import ResponseError
 
 from backroom.store.connection import store_errors
 from backroom.store.keys import Keys
+from backroom.store.records import ms_of_clock
 from backroom.store.scripts import ScriptRunner
 
 __all__ = ["Part"]
@@ -21,6 +22,11 @@ class Part:
         #: Any: the library's types cover text and bytes, blocking and asynchronous clients, all at once.
         self._redis: Any = redis
         self._keys, self._scripts = keys, scripts
+
+    def _now_ms(self) -> int:
+        """The time by the clock of the store, in ms since 1970."""
+        with store_errors():
+            return ms_of_clock(self._redis.time())
 
     def _run(self, script: str, *arguments: Any, redis: Redis | None = None) -> Any:
         """The answer of a script, on this connection or another one."""

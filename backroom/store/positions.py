@@ -10,7 +10,17 @@ from typing import Any, NamedTuple
 
 from backroom.model.errors import InvalidInput
 
-__all__ = ["ANYWHERE", "Bounds", "Cursor", "Position", "Walk", "decode_cursor", "encode_cursor"]
+__all__ = [
+    "ANYWHERE",
+    "Bounds",
+    "Cursor",
+    "Position",
+    "Walk",
+    "decode_cursor",
+    "encode_cursor",
+    "opaque",
+    "transparent",
+]
 
 #: Positions that are read of a set at once: as few when sets are many, and in the end as many.
 LEAST_AT_ONCE, MOST_AT_ONCE = 16, 1000
@@ -101,6 +111,19 @@ def _text(score: float) -> str:
     return {float("inf"): "+inf", float("-inf"): "-inf"}.get(score) or repr(score)
 
 
+def opaque(values: Sequence[Any]) -> str:
+    """Values of JSON as text that is fit for an address, and that says nothing to people."""
+    return base64.urlsafe_b64encode(json.dumps(values, separators=(",", ":")).encode()).decode().rstrip("=")
+
+
+def transparent(text: str) -> Any:
+    """What `opaque` was given; anything for any other text, or `ValueError`."""
+    try:
+        return json.loads(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+
+
 class Cursor(NamedTuple):
     """Where a list goes on."""
 
@@ -112,18 +135,16 @@ class Cursor(NamedTuple):
 def encode_cursor(sort: str, cursor: Cursor) -> str:
     """What a client gives back to go on with a list in this order."""
     (score, job_id), begun = cursor
-    text = json.dumps([sort, score, job_id, begun], separators=(",", ":"))
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+    return opaque([sort, score, job_id, begun])
 
 
 def decode_cursor(sort: str, cursor: str) -> Cursor:
     """What `encode_cursor` encoded. Raises `InvalidInput` for anything else and for another order."""
     try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        of_sort, score, job_id, begun = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+        of_sort, score, job_id, begun = transparent(cursor)
         place = isinstance(score, float) and math.isfinite(score) and isinstance(job_id, str)
         if of_sort == sort and place and type(begun) is int:
             return Cursor(Position(score, job_id), begun)
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError):
         pass
     raise InvalidInput.at("/cursor", "invalid-cursor", f"is not a cursor of a list with sort={sort}; start without one")

@@ -10,6 +10,7 @@ from backroom.model.names import check_name
 from backroom.model.states import State
 from backroom.store.connection import store_errors
 from backroom.store.part import Part
+from backroom.store.records import ms_of_clock
 from backroom.store.scripts import pack
 from backroom.store.situations import SITUATION_FIELDS, situation_of
 
@@ -136,8 +137,8 @@ class Queues(Part):
                 pipeline.zrange(self._keys.state(name, State.WAITING), 0, 0)
                 for state in State:
                     pipeline.zcard(self._keys.state(name, state))
-            (seconds, micros), *answers = pipeline.execute()
-            now_ms = int(seconds) * 1000 + int(micros) // 1000
+            clock, *answers = pipeline.execute()
+            now_ms = ms_of_clock(clock)
             pipeline = self._redis.pipeline(transaction=False)
             width = 2 + len(State)
             for place, name in enumerate(names):

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from backroom.model.job import Job, format_time, trace_id_of
 from backroom.model.states import State
 
-__all__ = ["VERSIONED", "QueueSituation", "from_ms", "job_from_record", "try_from_record", "version_of"]
+__all__ = ["VERSIONED", "QueueSituation", "from_ms", "job_from_record", "ms_of_clock", "try_from_record", "version_of"]
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -18,6 +18,12 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 def from_ms(value: str | float | None) -> datetime | None:
     """A time from ms since 1970."""
     return None if value is None or value == "" else _EPOCH + timedelta(milliseconds=int(value))
+
+
+def ms_of_clock(answer: Sequence[int | str]) -> int:
+    """What Redis answers to TIME, in ms since 1970."""
+    seconds, micros = answer
+    return int(seconds) * 1000 + int(micros) // 1000
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from backroom.store.connection import store_errors
 from backroom.store.keys import Keys
 from backroom.store.part import Part
 from backroom.store.positions import ANYWHERE, Cursor, Position, Walk, decode_cursor, encode_cursor
-from backroom.store.records import from_ms
+from backroom.store.records import from_ms, ms_of_clock
 from backroom.store.scripts import ScriptRunner, pack
 from backroom.store.submission import record_of
 
@@ -235,8 +235,8 @@ class Schedules(Part):
             pipeline = self._redis.pipeline(transaction=False)
             pipeline.time()
             pipeline.zrange(self._keys.single("schedules"), 0, DUE_AT_ONCE, withscores=True)
-            (seconds, micros), rows = pipeline.execute()
-        now = int(seconds) * 1000 + int(micros) // 1000
+            clock, rows = pipeline.execute()
+        now = ms_of_clock(clock)
         due = [key for key, slot in rows if slot <= now]
         if not due:
             self._firing_since = None
@@ -321,11 +321,6 @@ class Schedules(Part):
                 pipeline.lrange(self._keys.single(f"schedule:{key}:fires"), 0, -1)
             answers = pipeline.execute()
         return builtins.list(zip(answers[::2], answers[1::2], strict=True))
-
-    def _now_ms(self) -> int:
-        with store_errors():
-            seconds, micros = self._redis.time()
-        return int(seconds) * 1000 + int(micros) // 1000
 
 
 def _fields(spec: ScheduleSpec, template: NewJob, owner: str) -> dict[str, str]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from redis import Redis
 
 from backroom.store.keys import Keys
-from backroom.store.records import QueueSituation
+from backroom.store.records import QueueSituation, ms_of_clock
 
 __all__ = ["SITUATION_FIELDS", "read_situations", "situation_of"]
 
@@ -37,6 +37,6 @@ def read_situations(redis: Redis, keys: Keys, queues: Iterable[str]) -> dict[str
     for name in names:
         pipeline.hmget(keys.queue(name), *SITUATION_FIELDS)
         pipeline.zcard(keys.state(name, "active"))
-    (seconds, micros), *answers = pipeline.execute()
-    now_ms = int(seconds) * 1000 + int(micros) // 1000
+    clock, *answers = pipeline.execute()
+    now_ms = ms_of_clock(clock)
     return {name: situation_of(answers[2 * place], answers[2 * place + 1], now_ms) for place, name in enumerate(names)}

@@ -10,7 +10,7 @@ from backroom.model.names import is_name, new_id
 from backroom.model.webhooks import WebhookEvent, new_secret
 from backroom.store.connection import store_errors
 from backroom.store.part import Part
-from backroom.store.records import from_ms
+from backroom.store.records import from_ms, ms_of_clock
 from backroom.store.scripts import pack
 
 __all__ = ["MAX_ENDPOINTS", "OWN", "ROTATION_MS", "EndpointView", "SecretPair", "Webhooks"]
@@ -152,10 +152,10 @@ class Webhooks(Part):
             pipeline = self._redis.pipeline(transaction=False)
             pipeline.hmget(key, "secret", "oldSecret", "oldUntil")
             pipeline.time()
-            (secret, old, until), (seconds, micros) = pipeline.execute()
+            (secret, old, until), clock = pipeline.execute()
         if secret is None:
             raise NotFound("webhook", webhook)
-        if until is None or int(until) <= int(seconds) * 1000 + int(micros) // 1000:
+        if until is None or int(until) <= ms_of_clock(clock):
             old = until = None
         return SecretPair(secret, old, None if until is None else int(until))
 
