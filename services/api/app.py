@@ -1,7 +1,7 @@
 """The application: what happens around every request, and which addresses there are."""
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 
@@ -39,12 +39,11 @@ def create_app(settings: Settings | None = None, api_settings: ApiSettings | Non
     app.url_map.merge_slashes = False  # an address with two slashes is no address of ours: 404, not a redirect
     backend = Backend(settings, api_settings or get_api_settings())
     app.extensions["backroom"] = backend
-    for operation in routes.operations():
+    operations = {operation.endpoint: operation for operation in routes.operations()}
+    for operation in operations.values():
         mount(app, backend, operation)
-    public = frozenset(operation.rule for operation in routes.operations() if operation.access is Access.PUBLIC)
-    app.before_request(lambda: _begin(backend, public))
-    by_endpoint = {f"{operation.method} {operation.path}": operation for operation in routes.operations()}
-    app.after_request(lambda response: _end(response, backend, by_endpoint))
+    app.before_request(lambda: _begin(backend, operations))
+    app.after_request(lambda response: _end(response, backend, operations))
     app.register_error_handler(Exception, _refuse)
     _warn_if_open(backend)
     return app
@@ -58,13 +57,14 @@ def _warn_if_open(backend: Backend) -> None:
         log.warning("the store is away: whether there are API keys is not known yet, and until then nobody may come in")
 
 
-def _begin(backend: Backend, public: Collection[str]) -> None:
+def _begin(backend: Backend, operations: Mapping[str, Operation]) -> None:
     """Give the request its id, and settle who asks, before its address and its body are looked at."""
     g.started = time.perf_counter()
     g.request_id = request_id(request.headers)
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=g.request_id)
-    if request.url_rule is not None and request.url_rule.rule in public:
+    operation = operations.get(request.endpoint or "")
+    if operation is not None and operation.access is Access.PUBLIC:
         g.principal = NOBODY
         return
     if request.path not in PROBES:

@@ -45,7 +45,7 @@ class PageQuery(Query):
     )
 
 
-class JobsQuery(Query):
+class JobsQuery(PageQuery):
     """Which jobs, in which order. A parameter that is repeated means "or"; different ones mean "and"."""
 
     queue: tuple[Text, ...] = Field(default=(), description="Repeat it for several queues.")
@@ -63,10 +63,6 @@ class JobsQuery(Query):
     sort: Annotated[str, Field(max_length=32)] = Field(
         default="-createdAt",
         description="createdAt; with one state also finishedAt, runAt or priority. A minus turns the order round.",
-    )
-    limit: Annotated[int, Field(ge=1, le=MAX_PAGE), DIGITS] = Field(default=50, description="Jobs a page.")
-    cursor: Annotated[str, Field(min_length=1, max_length=1024)] | None = Field(
-        default=None, description="'next' of the page before."
     )
 
 

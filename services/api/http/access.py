@@ -18,7 +18,17 @@ from backroom.store.api_keys import KeyRecord
 from services.api.http.keys import KeyRing, KeyStore, key_digest
 from services.api.http.problems import Problem
 
-__all__ = ["EVERYBODY", "NOBODY", "Access", "ConfiguredKey", "Guard", "Principal", "Role", "unauthorized"]
+__all__ = [
+    "EVERYBODY",
+    "NOBODY",
+    "NO_LISTS_FOR_ADMINS",
+    "Access",
+    "ConfiguredKey",
+    "Guard",
+    "Principal",
+    "Role",
+    "unauthorized",
+]
 
 Role = Literal["submit", "read", "operate", "admin"]
 
@@ -48,6 +58,9 @@ _GRANTS: Final[Mapping[str, frozenset[Access]]] = {
 }
 
 
+NO_LISTS_FOR_ADMINS: Final = "an admin key has no lists: it could make itself another key without them"
+
+
 class ConfiguredKey(BaseModel):
     """One entry of ``BACKROOM_API_KEYS``."""
 
@@ -62,7 +75,7 @@ class ConfiguredKey(BaseModel):
     @model_validator(mode="after")
     def _admins_have_no_lists(self) -> Self:
         if "admin" in self.roles and (self.queues is not None or self.job_types is not None):
-            raise ValueError("an admin key has no lists: it could make itself another key without them")
+            raise ValueError(NO_LISTS_FOR_ADMINS)
         return self
 
     def principal(self) -> "Principal":

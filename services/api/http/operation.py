@@ -122,6 +122,11 @@ class Operation:
         return _PARAMETER.sub(r"<\1>", self.path)
 
     @property
+    def endpoint(self) -> str:
+        """Its name among Flask's endpoints."""
+        return f"{self.method} {self.path}"
+
+    @property
     def needs_body(self) -> bool:
         """Whether the body has a field that may not be left out."""
         return any(field.is_required() for field in self.body.model_fields.values())
@@ -227,7 +232,7 @@ def mount(app: Flask, backend: Backend, operation: Operation) -> None:
 
     app.add_url_rule(
         operation.rule,
-        endpoint=f"{operation.method} {operation.path}",
+        endpoint=operation.endpoint,
         view_func=view,
         methods=[operation.method],
         provide_automatic_options=False,

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from backroom.model.errors import InvalidInput, NotFound
 from backroom.model.states import State
 from backroom.store import JobQuery
-from backroom.store.bulk import MAX_BULK_IDS, BulkAction, Reach
+from backroom.store.bulk import MAX_BULK_IDS, BulkAction, BulkActionKind, Reach
 from services.api.bodies import Name
 from services.api.http.access import Access, Principal
 from services.api.http.answers import Answer
@@ -68,9 +68,7 @@ class BulkFilter(Input):
 class BulkActionBody(Input):
     """What to do to which jobs: `ids` or `filter`, one of them."""
 
-    action: Literal["retry", "cancel", "promote", "remove"] = Field(
-        description="As with one job: what its state forbids is skipped."
-    )
+    action: BulkActionKind = Field(description="As with one job: what its state forbids is skipped.")
     ids: Annotated[list[Name], Field(min_length=1, max_length=MAX_BULK_IDS)] | None = Field(
         default=None, description="These jobs."
     )
@@ -98,7 +96,7 @@ class BulkActionView(View):
     """A bulk action."""
 
     id: str
-    action: Literal["retry", "cancel", "promote", "remove"]
+    action: BulkActionKind
     state: Literal["running", "completed", "aborted", "failed"]
     total: int = Field(description="Jobs that it is about; grows for a moment, while they are being found.")
     succeeded: int = Field(description="Acted on; running jobs that are cancelled are stopped within seconds.")
@@ -121,7 +119,7 @@ class BulkActionPage(View):
 class BulkCount(View):
     """What a bulk action would be about."""
 
-    action: Literal["retry", "cancel", "promote", "remove"]
+    action: BulkActionKind
     dry_run: Literal[True]
     total: int = Field(description="Jobs that match now, those whose state forbids the action among them.")
 

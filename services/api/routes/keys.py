@@ -12,7 +12,7 @@ from backroom.store.api_keys import KeyRecord
 from backroom.store.positions import Position
 from backroom.store.records import from_ms
 from services.api.bodies import Name
-from services.api.http.access import Access, ConfiguredKey, Role
+from services.api.http.access import NO_LISTS_FOR_ADMINS, Access, ConfiguredKey, Role
 from services.api.http.answers import Answer
 from services.api.http.keys import NewKey, key_digest, key_prefix
 from services.api.http.operation import Call, Reply, Resource
@@ -149,8 +149,11 @@ def _check(body: KeyBody, expires_at: int | None) -> None:
     errors = []
     if "admin" in body.roles:
         lists = {"/queues": body.queues, "/jobTypes": body.job_types}
-        message = "an admin key has no lists: it could make itself another key without them"
-        errors += [FieldError(place, "not-for-admins", message) for place, found in lists.items() if found is not None]
+        errors += [
+            FieldError(place, "not-for-admins", NO_LISTS_FOR_ADMINS)
+            for place, found in lists.items()
+            if found is not None
+        ]
     if expires_at is not None and not time.time() * 1000 < expires_at < LATEST_MS:
         errors.append(FieldError("/expiresAt", "out-of-range", "must be a time to come, before 2100"))
     if errors:
