@@ -50,7 +50,7 @@ check: .venv-dev ## Lint, format, types, and who may import whom
 	$(BIN)/python -m mypy
 	$(BIN)/python -c 'from importlinter.cli import lint_imports_command as main; main()'
 
-browser: .venv-dev ## Tests that drive a real browser (Chromium on PATH)
+browser: .venv-dev ## Tests that drive a real browser (Chromium on PATH): none yet
 	$(BIN)/python -m pytest -m browser $(ARGS)
 
 compose-test: .venv-dev ## Tests of the containers, on the Docker engine of this machine
