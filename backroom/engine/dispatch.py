@@ -230,7 +230,7 @@ class Dispatcher:
         self.pump()
 
     def _salvage(self, message: Message) -> None:
-        """Take the results that a dead child left on the board."""
+        """Take the results that the slot has left on the board, before it hands them back or because it never will."""
         for index, record in enumerate(self._board.records(message.place)):
             if index in message.open:
                 self._take_result(message, index, read_record(record))
@@ -402,6 +402,8 @@ class Dispatcher:
             if message.pid is not None:
                 self.estimate.saw_blockage()
             self._recall(message, blocked=True)
+        if message.pid is not None and now - message.since > HELD_SECONDS:
+            self._salvage(message)  # what has ended does not wait for a long one behind it
         if message.pid is not None and len(message.open) == 1:
             (request,) = message.open.values()
             if self._stopper.over_time(message, now) and not request.over and request.stop is None:

@@ -185,8 +185,9 @@ def run_jobs(place: int, wires: list[Wire]) -> list[Finished]:
             outcome = Outcome(id=job.id, token=job.token, outcome="failed", error=text)
             ended = Finished(job.id, "failed", 0.0, encode_outcome(outcome))
         finished.append(ended)
-        if pool.forked and not pool.board.record(place, _write_record(ended)):
-            break  # too much to lose: deliver what there is
+        # A child may die with its results, and whatever comes next in the message may be long.
+        if (pool.forked or len(wires) > 1) and not pool.board.record(place, _write_record(ended)):
+            break  # too much to lose, or to keep waiting: deliver what there is
     return finished
 
 

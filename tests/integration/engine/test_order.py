@@ -96,6 +96,25 @@ def test_no_short_job_waits_behind_a_long_one(pair: Stage) -> None:
     assert all(pair.job(job_id).stalled == 0 for job_id in mixed)
 
 
+def test_short_jobs_are_over_while_a_long_one_of_their_message_runs(pair: Stage) -> None:
+    for job_id in pair.submit_many("echo", [{} for _ in range(600)]):  # now the workers know that jobs are short
+        pair.result(job_id)
+
+    jobs = [pair.a_job("wait" if n % 100 == 50 else "echo", **{"for": "so-long"}) for n in range(300)]
+    pair.store.submission.submit(jobs)
+    long = [job.id for job in jobs[50::100]]
+
+    for job in jobs:
+        if job.id not in long:
+            pair.result(job.id)
+    assert [pair.job(job_id).state for job_id in long] == ["active"] * 3
+    pair.let("so-long")
+    for job_id in long:
+        pair.result(job_id)
+    runs = [run.job_id for run in pair.runs() if run.job_id in {job.id for job in jobs}]
+    assert sorted(runs) == sorted(job.id for job in jobs)
+
+
 def test_long_jobs_find_every_free_slot(pair: Stage) -> None:
     for job_id in pair.submit_many("echo", [{} for _ in range(600)]):
         pair.result(job_id)

@@ -267,6 +267,22 @@ def test_jobs_behind_a_long_one_in_their_message_go_back_to_the_store(stage: Sta
     assert (stage.settled["a"], stage.settled["b"]) == ("completed", "completed")
 
 
+def test_what_has_ended_of_a_message_is_settled_while_a_long_job_behind_it_runs(stage: Stage) -> None:
+    stage.learn_that_jobs_are_short()
+    stage.give(*"abcdefgh")
+    message = stage.pool.sent[0].accept().run(0, 1)
+    message.begin(2)
+    assert not stage.settled
+
+    stage.tick(HELD_SECONDS + 0.01)
+    assert stage.settled == {"a": "completed", "b": "completed"}
+    stage.tick(HELD_SECONDS)  # nothing is settled twice
+    message.end(2)
+    message.deliver()
+
+    assert stage.settled["c"] == "completed"
+
+
 def test_a_job_that_begins_while_it_is_taken_back_is_kept(stage: Stage) -> None:
     stage.learn_that_jobs_are_short()
     stage.give(*"abcdefgh")
