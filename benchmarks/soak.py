@@ -26,11 +26,12 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from redis.exceptions import RedisError
 
 from backroom.local.server import EmbeddedServer, free_port
 from backroom.model.errors import BackroomError
 from backroom.model.schedule import parse_schedule
-from backroom.model.states import FINISHED
+from backroom.model.states import FINISHED, State
 from backroom.settings import Settings
 from backroom.store import Store, connect
 from benchmarks.machine import describe_machine
@@ -42,6 +43,8 @@ PAUSE, FROZEN = (1.5, 4.0), (LEASE_SECONDS + 1.0, LEASE_SECONDS + 2.5)
 #: How long everything may take to come to its end once the trouble has stopped, in seconds.
 SETTLE_SECONDS = 120
 SUBMITTERS = 3
+#: While more jobs than this wait, nothing is submitted: what cannot be done within `SETTLE_SECONDS` proves nothing.
+MOST_WAITING = 500
 SLOT_MS = 1000
 
 
@@ -149,6 +152,9 @@ class Soak:
         """Post jobs until the soak is over."""
         chance, session = random.Random(seed), requests.Session()
         while not self._over.is_set():
+            if self._is_behind():
+                self._over.wait(0.5)
+                continue
             options: dict[str, Any] = {"priority": chance.choice([0, 0, 0, 1, 5])}
             if chance.random() < 0.3:
                 options["delay"] = chance.randrange(50, 5000)
@@ -172,6 +178,13 @@ class Soak:
                 self.refused += 1
                 self._over.wait(0.2)
             self._over.wait(chance.uniform(0, 0.05))
+
+    def _is_behind(self) -> bool:
+        """Whether the workers have enough to do; unknown while the store is away."""
+        try:
+            return int(self.store.redis.zcard(self.store.keys.state("default", State.WAITING))) > MOST_WAITING
+        except RedisError:
+            return False
 
     # The trouble.
 
