@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 import redis
+from celery import _state as celery_state
 
 from backroom.local.server import LONGEST_SOCKET_PATH, EmbeddedServer
 from backroom.store import Store, connect
@@ -20,6 +21,18 @@ def _server_in(folder: Path, *, appendonly: bool) -> EmbeddedServer:
     socket = folder / "valkey.sock"
     fits = len(bytes(socket)) <= LONGEST_SOCKET_PATH
     return EmbeddedServer(folder, socket=socket if fits else None, appendonly=appendonly)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_celery_application_left_over() -> Iterator[None]:
+    """Celery's current and default application are again what they were before the module's tests.
+
+    Shared tasks are looked up in the current application, and one that was closed takes no new ones.
+    """
+    default, current = celery_state.default_app, celery_state._tls.current_app
+    yield
+    celery_state.set_default_app(default)
+    celery_state._set_current_app(current)
 
 
 @pytest.fixture(scope="session")
