@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from backroom.model.errors import NotFound
 from backroom.model.job import Job, format_time
@@ -14,7 +14,15 @@ from backroom.store.part import Part
 from backroom.store.records import from_ms, job_from_record
 from backroom.store.situations import read_situations
 
-__all__ = ["Inspection", "LogLine", "LogPage"]
+__all__ = ["Inspection", "LogLine", "LogPage", "Place"]
+
+
+class Place(NamedTuple):
+    """Where a job belongs."""
+
+    queue: str
+    #: Its job type.
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +98,15 @@ class Inspection(Part):
                 pipeline.hget(self._keys.job(job_id), "state")
             found = pipeline.execute()
         return [State(state) if state else None for state in found]
+
+    def places(self, job_ids: Sequence[str]) -> list[Place | None]:
+        """The queues and types of jobs; None for those that are not there."""
+        with store_errors():
+            pipeline = self._redis.pipeline(transaction=False)
+            for job_id in job_ids:
+                pipeline.hmget(self._keys.job(job_id), "queue", "name")
+            found = pipeline.execute()
+        return [None if queue is None else Place(queue, name) for queue, name in found]
 
     def logs(self, job_id: str, *, after: int = 0, limit: int = 100) -> LogPage:
         """Log lines with numbers above ``after``, oldest first, at most ``limit``. Raises `NotFound`."""

@@ -19,7 +19,7 @@ from services.api.http.problems import Problem
 from services.api.job_types import KnownType
 from services.api.views import job_links, job_view, unfinished_headers
 
-__all__ = ["Draft", "as_submitted", "known_type", "prepare", "submit_one"]
+__all__ = ["Draft", "as_submitted", "foreign_id", "known_type", "prepare", "submit_one"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +96,19 @@ def _prepared(backend: Backend, principal: Principal, draft: Draft, trace: str |
     return job
 
 
+def _seen(principal: Principal, job: Job) -> Job:
+    """The job, which has an id that was asked for. Raises `Problem` (403) if the key may not see it."""
+    if not principal.may_touch(queue=job.queue, name=job.name):
+        raise foreign_id(principal, job.id)
+    return job
+
+
+def foreign_id(principal: Principal, job_id: str) -> Problem:
+    """A job id that somebody else's job has: there is one id for all queues, and that job is none of the key's."""
+    detail = f"The id {job_id!r} is in use by a job that is not of the queues and job types of the key"
+    return Problem("forbidden", f"{detail} {principal.name!r}.")
+
+
 def submit_one(call: Call[Any, Any], new: NewJob) -> Answer:
     """Store one job and answer it: 202, or 200 for a job id in use or for a job that ended while the caller waited.
 
@@ -103,10 +116,10 @@ def submit_one(call: Call[Any, Any], new: NewJob) -> Answer:
     """
     wait = call.wait
     if wait is None:
-        job, duplicate = _stored(call.backend, new, call.once)
+        job, duplicate = _stored(call, new)
         return _answer(job, duplicate=duplicate)
     with call.backend.waiters.seat() as seat:
-        job, duplicate = _stored(call.backend, new, call.once)
+        job, duplicate = _stored(call, new)
         with suppress(NotFound, StoreUnavailable):  # it is stored already: nothing that happens now may say otherwise
             job = seat.until_finished(job.id, wait)
     return _answer(job, duplicate=duplicate, waited=wait)
@@ -120,18 +133,21 @@ def _answer(job: Job, *, duplicate: bool, waited: int | None = None) -> Answer:
     return Answer(200 if done else 202, {**job_view(job), "duplicate": duplicate}, headers=headers)
 
 
-def _stored(backend: Backend, new: NewJob, once: str) -> tuple[Job, bool]:
+def _stored(call: Call[Any, Any], new: NewJob) -> tuple[Job, bool]:
     """Store the job; return it as it is now, and whether its id was in use, so that it is another one.
+
+    Raises `Problem` (403) if the id is that of a job which the key may not see.
 
     A new job is not read back, which would double what a submission costs, unless its queue holds it: then the reason
     is news.
     """
+    store = call.backend.store
     while True:
-        [submitted] = backend.store.submission.submit([new], once=once)
+        [submitted] = store.submission.submit([new], once=call.once)
         if not submitted.duplicate and (not submitted.held or submitted.state is State.DELAYED):
             return as_submitted(new, submitted), False
         try:
-            return backend.store.inspection.get(new.id), submitted.duplicate
+            return _seen(call.principal, store.inspection.get(new.id)), submitted.duplicate
         except NotFound:
             if not submitted.duplicate:  # it has ended and was removed at once, as removeOnComplete may ask
                 return as_submitted(new, submitted), False

@@ -2,6 +2,7 @@
 
 import hmac
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,6 +14,7 @@ from flask import Request
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
+from backroom.model.names import NAME_PATTERN
 from backroom.settings import Settings
 from backroom.store.api_keys import KeyRecord
 from services.api.http.keys import KeyRing, KeyStore, key_digest
@@ -61,16 +63,20 @@ _GRANTS: Final[Mapping[str, frozenset[Access]]] = {
 NO_LISTS_FOR_ADMINS: Final = "an admin key has no lists: it could make itself another key without them"
 
 
+#: Queues or job types that a key is bound to. An empty list would be a key for nothing, or, misread, for everything.
+_Names = Annotated[list[Annotated[str, Field(pattern=NAME_PATTERN)]], Field(min_length=1)]
+
+
 class ConfiguredKey(BaseModel):
     """One entry of ``BACKROOM_API_KEYS``."""
 
-    model_config = ConfigDict(extra="forbid", alias_generator=to_camel)
+    model_config = ConfigDict(extra="forbid", alias_generator=to_camel, regex_engine="python-re")
 
     name: Annotated[str, Field(min_length=1, max_length=128)]
     key: Annotated[str, Field(min_length=16, max_length=512, pattern=r"^[!-~]+$", repr=False)]
     roles: Annotated[list[Role], Field(min_length=1)]
-    queues: list[str] | None = None
-    job_types: list[str] | None = None
+    queues: _Names | None = None
+    job_types: _Names | None = None
 
     @model_validator(mode="after")
     def _admins_have_no_lists(self) -> Self:
@@ -121,9 +127,17 @@ class Principal:
         """Whether it may touch some queues or job types only."""
         return self.queues is not None or self.job_types is not None
 
+    def is_for_queue(self, queue: str) -> bool:
+        """Whether the queue is on its list, if it has one."""
+        return self.queues is None or queue in self.queues
+
+    def is_for_type(self, name: str) -> bool:
+        """Whether the job type is on its list, if it has one."""
+        return self.job_types is None or name in self.job_types
+
     def may_touch(self, *, queue: str, name: str) -> bool:
         """Whether a job of this queue and type is any business of this principal."""
-        return (self.queues is None or queue in self.queues) and (self.job_types is None or name in self.job_types)
+        return self.is_for_queue(queue) and self.is_for_type(name)
 
 
 #: Who asks without a key, where there are keys.
@@ -149,6 +163,10 @@ def _read_keys(settings: Settings) -> list[ConfiguredKey]:
         raise ValueError(f"BACKROOM_API_KEYS is not JSON: {error}") from None
     if not keys:
         raise ValueError("BACKROOM_API_KEYS is an empty list: leave it out for open mode")
+    if twice := [name for name, times in Counter(key.name for key in keys).items() if times > 1]:
+        raise ValueError(f"BACKROOM_API_KEYS has several keys of the name {twice[0]!r}: each needs a name of its own")
+    if len({key.key for key in keys}) < len(keys):
+        raise ValueError("BACKROOM_API_KEYS has the same key under several names")
     return keys
 
 

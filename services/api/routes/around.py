@@ -9,6 +9,7 @@ from services.api.http.problems import PROBLEMS, Problem
 from services.api.http.validation import NoBody, NoQuery
 from services.api.pages import PAGE, page_answer
 from services.api.schemas import HealthView
+from services.api.visibility import visible_queues, visible_workers
 
 __all__ = ["resource"]
 
@@ -67,9 +68,12 @@ def problems(_call: Call[NoQuery, NoBody]) -> Answer:
 @resource.operation("GET", "/", access=Access.READ, query=NoQuery, body=NoBody, replies={200: PAGE})
 def home(call: Call[NoQuery, NoBody]) -> Answer:
     """Show whether the stack is up, and its queues."""
-    store, is_open = call.backend.store, call.principal.is_everybody
+    store, principal = call.backend.store, call.principal
+    is_open = principal.is_everybody
     try:
-        queues, workers, types = store.queues.list(), store.workers.list(), store.job_types.list()
+        queues = visible_queues(principal, store.queues.list())
+        workers = visible_workers(principal, store.workers.list())
+        types = [each for each in store.job_types.list() if principal.is_for_type(each.name)]
     except StoreUnavailable as error:
         return page_answer("home.html", status=503, away=str(error), open=is_open)
     return page_answer("home.html", away=None, open=is_open, queues=queues, workers=workers, types=types)

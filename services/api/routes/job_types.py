@@ -21,6 +21,5 @@ resource = Resource("Job types", "What workers offer, with the JSON Schema of ea
 )
 def list_job_types(call: Call[NoQuery, NoBody]) -> Answer:
     """List the job types."""
-    allowed = call.principal.job_types
     types = sorted(call.backend.store.job_types.list(), key=lambda job_type: job_type.name)
-    return Answer(200, {"jobTypes": [one.to_dict() for one in types if allowed is None or one.name in allowed]})
+    return Answer(200, {"jobTypes": [one.to_dict() for one in types if call.principal.is_for_type(one.name)]})

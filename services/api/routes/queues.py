@@ -13,7 +13,7 @@ from services.api.http.answers import Answer
 from services.api.http.operation import Call, Reply, Resource
 from services.api.http.validation import Input, NoBody, NoQuery
 from services.api.schemas import QueueList, QueueView
-from services.api.visibility import check_whole_queue
+from services.api.visibility import check_whole_queue, visible_queues
 
 __all__ = ["resource"]
 
@@ -62,9 +62,8 @@ def _shown(call: Call[NoQuery, NoBody] | Call[NoQuery, LimitsBody], queue: str) 
 )
 def list_queues(call: Call[NoQuery, NoBody]) -> Answer:
     """List the queues."""
-    allowed = call.principal.queues
-    queues = [queue.to_dict() for queue in call.backend.store.queues.list() if allowed is None or queue.name in allowed]
-    return Answer(200, {"queues": queues})
+    queues = visible_queues(call.principal, call.backend.store.queues.list())
+    return Answer(200, {"queues": [queue.to_dict() for queue in queues]})
 
 
 @resource.operation(
@@ -79,7 +78,7 @@ def list_queues(call: Call[NoQuery, NoBody]) -> Answer:
 def read_queue(call: Call[NoQuery, NoBody]) -> Answer:
     """Read a queue: counts by state, age of the oldest waiting job, limits, rates."""
     queue = call.path["queue"]
-    if call.principal.queues is not None and queue not in call.principal.queues:
+    if not call.principal.is_for_queue(queue):
         raise NotFound("queue", queue)
     return _shown(call, queue)
 

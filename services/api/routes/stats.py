@@ -10,6 +10,7 @@ from services.api.http.operation import Call, Reply, Resource
 from services.api.http.validation import NoBody, NoQuery
 from services.api.scaling import Targets, scaling_view
 from services.api.schemas import Scaling, Stats
+from services.api.visibility import visible_queues, visible_workers
 
 __all__ = ["resource"]
 
@@ -25,10 +26,13 @@ resource = Resource("Stats", "The stack in a few numbers.")
     replies={200: Reply("The numbers as they are now.", Stats)},
 )
 def read_stats(call: Call[NoQuery, NoBody]) -> Answer:
-    """Count jobs by state, queues and workers."""
-    store, allowed = call.backend.store, call.principal.queues
-    queues = [queue for queue in store.queues.list() if allowed is None or queue.name in allowed]
-    workers = store.workers.list()
+    """Count jobs by state, queues and workers.
+
+    For a key of some queues: theirs, and the workers that serve them, whatever else these do.
+    """
+    store = call.backend.store
+    queues = visible_queues(call.principal, store.queues.list())
+    workers = visible_workers(call.principal, store.workers.list())
     counts: Counter[State] = Counter()
     for queue in queues:
         counts.update(queue.counts)
@@ -60,10 +64,13 @@ def read_scaling(call: Call[NoQuery, NoBody]) -> Answer:
 
     Slots: arrivals times mean run time (Little's law), and what waits times mean run time over the time in which a
     backlog should be gone, but no more than the limits of the queue allow, and no less than what runs.
+    For a key of some queues: theirs, and the workers that serve them.
     """
-    settings, allowed = call.backend.api_settings, call.principal.queues
+    settings, principal = call.backend.api_settings, call.principal
     flow = call.backend.store.flow.read()
-    if allowed is not None:
-        flow = FlowView(tuple(each for each in flow.queues if each.queue.name in allowed), flow.workers)
+    flow = FlowView(
+        tuple(each for each in flow.queues if principal.is_for_queue(each.queue.name)),
+        tuple(visible_workers(principal, flow.workers)),
+    )
     targets = Targets(settings.scaling_drain_seconds, settings.scaling_slots_per_worker)
     return Answer(200, scaling_view(flow, targets))

@@ -9,7 +9,7 @@ from services.api.http.answers import Answer
 from services.api.http.operation import Call, Reply, Resource
 from services.api.http.validation import NoBody, NoQuery
 from services.api.schemas import WorkerList, WorkerView
-from services.api.visibility import check_unbound
+from services.api.visibility import check_unbound, shown_workers
 
 __all__ = ["resource"]
 
@@ -27,8 +27,11 @@ _ASKED: Final = {202: Reply("The worker as it is now; it does so within seconds.
     replies={200: Reply("All that have been heard of lately.", WorkerList)},
 )
 def list_workers(call: Call[NoQuery, NoBody]) -> Answer:
-    """List the workers."""
-    return Answer(200, {"workers": [worker.to_dict() for worker in call.backend.store.workers.list()]})
+    """List the workers.
+
+    A key of some queues or job types sees those that serve its queues, and of what they run the ids of its own jobs.
+    """
+    return Answer(200, {"workers": [worker.to_dict() for worker in shown_workers(call)]})
 
 
 @resource.operation(

@@ -53,6 +53,8 @@ class Api:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
         self.port: int = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
+        #: Of the keys in the store.
+        self.prefix = prefix
         self._log = folder / f"api-{self.port}.log"
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("BACKROOM_")}
         self._environment = {

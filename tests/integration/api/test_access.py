@@ -11,7 +11,7 @@ import pytest
 from requests import Response
 
 from backroom.local.server import EmbeddedServer
-from backroom.store import Store, connect
+from backroom.store import Store, WorkerView, connect
 from tests.integration.api.listening import Listener
 from tests.integration.api.service import DOCUMENT, TYPES, Api, pointers, problem
 
@@ -254,6 +254,134 @@ def test_a_key_of_some_queues_and_types_sees_and_touches_no_other_schedules(api:
     assert [one["key"] for one in api.get("/v1/schedules", headers=narrow).json()["schedules"]] == ["own"]
 
 
+def test_an_id_that_a_job_of_others_has_shows_nothing_of_that_job(api: Api) -> None:
+    name = f"taken-{uuid4().hex[:8]}"
+    options = {"options": {"jobId": name}}
+    secret = {**JOB, "queue": "other", "data": "a secret", **options}
+    assert api.post("/v1/jobs", secret, headers=HEADERS["ops"]).status_code == 202
+    mine = {**JOB, **options}
+    for key in ("narrow", "queues"):
+        refused = api.post("/v1/jobs", mine, headers=HEADERS[key])
+        assert name in problem(refused, 403, "forbidden")["detail"]
+        bulk = api.post("/v1/jobs/bulk", {"jobs": [{**JOB, "data": "not stored"}, mine]}, headers=HEADERS[key])
+        problem(bulk, 403, "forbidden")
+        again = api.post("/v1/jobs", mine, headers={**HEADERS[key], "Prefer": "wait=1", "Idempotency-Key": name})
+        problem(again, 403, "forbidden")
+        assert "a secret" not in refused.text + bulk.text + again.text
+    listed = api.get("/v1/jobs?queue=misc", headers=HEADERS["ops"]).json()["jobs"]
+    assert "not stored" not in [job["data"] for job in listed]
+    # A type that it may touch in a queue that it has no list of: that job is its own.
+    assert api.post("/v1/jobs", mine, headers=HEADERS["types"]).json()["duplicate"] is True
+
+
+@pytest.fixture
+def workers(api: Api, server: EmbeddedServer) -> Iterator[Mapping[str, str]]:
+    """Three workers, of all queues, of two and of another one, that run jobs of everybody; the ids of these."""
+    jobs = {
+        "own": JOB,
+        "other queue": {**JOB, "queue": "other"},
+        "other type": HEAVY,
+    }
+    ids = {what: api.post("/v1/jobs", body, headers=HEADERS["ops"]).json()["id"] for what, body in jobs.items()}
+    with connect(server.url) as client:
+        store = Store(client, prefix=api.prefix)
+        for name, queues in (("all", None), ("two", ("misc", "other")), ("foreign", ("other",))):
+            store.workers.beat(
+                WorkerView(
+                    id=f"{name}@here",
+                    host="here",
+                    pid=1,
+                    queues=queues,
+                    pool="prefork",
+                    slots=4,
+                    busy=3,
+                    jobs=tuple(ids.values()) if name == "all" else (),
+                    started_at=0,
+                )
+            )
+        yield ids
+        for name in ("all", "two", "foreign"):
+            store.workers.leave(f"{name}@here")
+
+
+def test_a_key_of_some_queues_and_types_sees_workers_of_its_queues_and_of_their_jobs_its_own(
+    api: Api, workers: Mapping[str, str]
+) -> None:
+    def shown(key: str) -> dict[str, tuple[list[str] | None, set[str]]]:
+        answer = api.get("/v1/workers", headers=HEADERS[key]).json()["workers"]
+        return {each["id"].partition("@")[0]: (each["queues"], set(each["jobs"])) for each in answer}
+
+    everything = set(workers.values())
+    assert shown("ops") == {
+        "all": (None, everything),
+        "two": (["misc", "other"], set()),
+        "foreign": (["other"], set()),
+    }
+    assert shown("queues") == {
+        "all": (None, {workers["own"], workers["other type"]}),
+        "two": (["misc"], set()),
+    }
+    assert shown("types") == {
+        "all": (None, {workers["own"], workers["other queue"]}),
+        "two": (["misc", "other"], set()),
+        "foreign": (["other"], set()),
+    }
+    assert shown("narrow") == {"all": (None, {workers["own"]}), "two": (["misc"], set())}
+
+
+@pytest.mark.usefixtures("workers")
+def test_a_key_of_some_queues_reads_the_figures_of_these_and_of_their_workers(api: Api) -> None:
+    stats = {key: api.get("/v1/stats", headers=HEADERS[key]).json() for key in ("ops", "queues", "narrow")}
+    assert all(each.pop("oldestWaitingMs") >= 0 for each in stats.values())
+    assert (stats["ops"]["workers"], stats["ops"]["slots"], stats["ops"]["queues"] > 1) == (3, 12, True)
+    assert stats["queues"] == stats["narrow"]
+    assert [stats["queues"][name] for name in ("workers", "slots", "busy", "queues")] == [2, 8, 6, 1]
+    counts = api.get("/v1/queues/misc", headers=HEADERS["ops"]).json()["counts"]
+    assert stats["queues"]["counts"] == counts
+    scaling = api.get("/v1/stats/scaling", headers=HEADERS["queues"]).json()
+    assert ([queue["name"] for queue in scaling["queues"]], scaling["workers"], scaling["slots"]) == (["misc"], 2, 8)
+
+
+@pytest.mark.usefixtures("workers")
+def test_the_page_shows_a_key_of_some_queues_and_types_no_others(api: Api) -> None:
+    page = {key: api.get("/", headers=HEADERS[key]).text for key in ("ops", "narrow")}
+    assert ("/v1/queues/other" in page["ops"], "3 workers" in page["ops"], "2 job types" in page["ops"]) == (True,) * 3
+    assert "/v1/queues/misc" in page["narrow"]
+    assert "/v1/queues/other" not in page["narrow"]
+    assert ("2 workers" in page["narrow"], "1 job type." in page["narrow"]) == (True, True)
+
+
+#: Lists and figures, each with what a key of some queues or job types may read there.
+LISTINGS: Final = frozenset(
+    [
+        *("list_jobs", "list_queues", "list_schedules", "list_job_types", "list_bulk_actions", "list_workers"),
+        *("read_stats", "read_scaling", "stream_events", "home"),
+    ]
+)
+#: What is of no queue and no job: the API's own description and its own metrics.
+OF_NOBODY: Final = frozenset(["metrics", "problems", "read_docs", "read_document"])
+
+
+def test_every_list_is_narrowed_refused_to_bound_keys_or_of_nobody() -> None:
+    lists = {name for name, method, path, needs in OPERATIONS if needs == "read" and "nobody" not in path}
+    assert lists == LISTINGS | OF_NOBODY | (NOT_FOR_BOUND_KEYS & lists)
+
+
+@pytest.mark.usefixtures("workers")
+@pytest.mark.parametrize("path", [path for name, _, path, _ in OPERATIONS if name in LISTINGS - {"stream_events"}])
+def test_no_list_and_no_figures_name_what_a_bound_key_is_not_for(
+    api: Api, workers: Mapping[str, str], path: str
+) -> None:
+    hidden = {*workers.values()} - {workers["own"]}
+    api.post("/v1/bulk-actions", {"action": "cancel", "filter": {"queue": "other"}}, headers=HEADERS["ops"])
+    schedule = {"every": 60_000, "paused": True, "job": HEAVY}
+    api.call("PUT", "/v1/schedules/hidden-one", json=schedule, headers=HEADERS["ops"])
+    text = api.get(path, headers=HEADERS["narrow"]).text
+    for word in (*hidden, '"other"', "/v1/queues/other", "hidden-one", "heavy-task", "foreign@here"):
+        assert word not in text, word
+    assert api.get(path, headers=HEADERS["ops"]).text != text
+
+
 def test_a_key_of_some_queues_and_types_hears_of_no_others(api: Api) -> None:
     narrow, ops = HEADERS["narrow"], HEADERS["ops"]
     problem(api.get("/v1/events?queue=other", headers=narrow), 403, "forbidden")
@@ -281,6 +409,12 @@ def test_a_key_is_named_in_the_log_and_never_written(api: Api) -> None:
         ("[]", "empty"),
         ('[{"name": "a"}]', "0/key"),
         ('[{"name":"a","key":"short","roles":["read"]}]', "0/key"),
+        # Misread as no list, an empty one would be a key for everything.
+        ('[{"name":"a","key":"a-key-0123456789","roles":["read"],"queues":[]}]', "0/queues"),
+        ('[{"name":"a","key":"a-key-0123456789","roles":["read"],"jobTypes":[]}]', "0/jobTypes"),
+        ('[{"name":"a","key":"a-key-0123456789","roles":["read"],"queues":["a b"]}]', "0/queues/0"),
+        (json.dumps([{"name": "a", "key": f"a-key-{n}-0123456789", "roles": ["read"]} for n in range(2)]), "name 'a'"),
+        (json.dumps([{"name": n, "key": "a-key-0123456789", "roles": ["read"]} for n in "ab"]), "same key"),
     ],
 )
 def test_keys_that_are_misspelt_stop_the_start(server: EmbeddedServer, tmp_path: Path, keys: str, said: str) -> None:
