@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
-from backroom.model.errors import InvalidInput
 from backroom.model.job import format_time
 from backroom.store.connection import store_errors
 from backroom.store.part import Part
-from backroom.store.positions import opaque, transparent
+from backroom.store.positions import not_of_this_list, opaque, transparent
 from backroom.store.records import from_ms
 from backroom.store.scripts import pack
 
@@ -92,13 +91,19 @@ class Audit(Part):
         self._run("audit", pack([[book, *_fields(entry)] for book, entry in entries]), keep)
 
     def page(
-        self, *, limit: int, cursor: str | None = None, wanted: Callable[[AuditEntry], bool] = lambda _: True
+        self,
+        *,
+        limit: int,
+        cursor: str | None = None,
+        wanted: Callable[[AuditEntry], bool] = lambda _: True,
+        of: str = "",
     ) -> AuditPage:
         """At most ``limit`` of the entries that are ``wanted``, newest first; fewer where many are not.
 
-        Exact while others are written. Raises `InvalidInput` for a cursor that is none of ours.
+        Exact while others are written. ``of`` tells lists of other wishes apart: raises `InvalidInput` for a cursor of
+        another one.
         """
-        after = None if cursor is None else _decode(cursor)
+        after = None if cursor is None else _decode(cursor, of)
         found: list[tuple[_Place, AuditEntry]] = []
         looked_at, last = 0, after
         with store_errors():
@@ -114,9 +119,8 @@ class Audit(Part):
                 if len(found) <= limit:
                     return AuditPage([entry for _, entry in found], None)
         assert last is not None
-        return AuditPage(
-            [entry for _, entry in found[:limit]], opaque(found[limit - 1][0] if len(found) > limit else last)
-        )
+        place = found[limit - 1][0] if len(found) > limit else last
+        return AuditPage([entry for _, entry in found[:limit]], opaque([*place, of]))
 
     def _stream(self, book: Book, after: _Place | None) -> Iterator[tuple[_Place, AuditEntry]]:
         """The entries of a book, newest first, read in chunks when they are needed."""
@@ -154,14 +158,14 @@ def _entry(fields: dict[str, str]) -> AuditEntry:
     )
 
 
-def _decode(cursor: str) -> _Place:
+def _decode(cursor: str, of: str) -> _Place:
     try:
-        ms, sequence, book = transparent(cursor)
-        if type(ms) is int and type(sequence) is int and 0 <= ms < 2**63 and 0 <= sequence < 2**63:
+        ms, sequence, book, of_list = transparent(cursor)
+        if of_list == of and type(ms) is int and type(sequence) is int and 0 <= ms < 2**63 and 0 <= sequence < 2**63:
             if book == "acts":
                 return _Place(ms, sequence, "acts")
             if book == "rest":
                 return _Place(ms, sequence, "rest")
     except (ValueError, TypeError):
         pass
-    raise InvalidInput.at("/cursor", "invalid-cursor", "is not a cursor of the audit log; start without one")
+    raise not_of_this_list()

@@ -37,7 +37,7 @@ SOUGHT_AT_ONCE: Final = 1000
 AT_WORK: Final = 100
 #: Jobs are acted on in the order in which they were submitted.
 _ORDER: Final = "createdAt"
-_LIST_ORDER: Final = "bulk-actions"
+_LIST_NAME: Final = "bulk-actions"
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
@@ -167,13 +167,13 @@ class Bulk(Part):
 
     def page(self, *, limit: int, cursor: str | None = None) -> BulkPage:
         """A page of actions, newest first. Raises `InvalidInput` for a cursor that is none of ours."""
-        after = None if cursor is None else decode_cursor(_LIST_ORDER, cursor).after
+        after = None if cursor is None else decode_cursor(_LIST_NAME, cursor).after
         actions: list[BulkAction] = []
         with store_errors():
             walk = Walk(self._redis, [self._keys.single("bulk-actions")], ANYWHERE, after, descending=True, first=limit)
             for position in walk:
                 if len(actions) == limit:
-                    return BulkPage(actions, encode_cursor(_LIST_ORDER, Cursor(after or position, 0)))
+                    return BulkPage(actions, encode_cursor(_LIST_NAME, Cursor(after or position, 0)))
                 if record := self._redis.hgetall(self._keys.bulk(position.id)):  # else it was over long ago
                     actions.append(_action(position.id, record))
                     after = position

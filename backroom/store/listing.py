@@ -30,7 +30,7 @@ class Listing(Part):
     """Pages of jobs."""
 
     def page(self, query: JobQuery) -> Page:
-        """A page of jobs. Raises `InvalidInput` for a sort that does not fit and for a cursor that is none of ours.
+        """A page of jobs. Raises `InvalidInput` for a sort that does not fit and for a cursor of another list.
 
         A page may hold fewer jobs than its limit, or none, and still have a next one: it looks at a bounded number of
         jobs.
@@ -39,13 +39,13 @@ class Listing(Part):
             raise InvalidInput.at("/sort", "invalid-sort", f"must be one of {', '.join(SORTS)}")
         if needed := needed_states(query):
             raise InvalidInput.at("/sort", "invalid-sort", f"{query.sort} needs a state filter of {needed}")
-        cursor = None if query.cursor is None else decode_cursor(query.sort, query.cursor)
+        cursor = None if query.cursor is None else decode_cursor(query.list_name, query.cursor)
         with store_errors():
             # In the order of creation no job moves, and it does not matter when the list was begun.
             after, begun = cursor or (None, 0 if query.by_creation else self._now_ms())
             search = Search(self._redis, self._keys, query, begun=begun)
             kept, last = _fill(search, after, query.limit)
-            following = None if last is None else encode_cursor(query.sort, Cursor(last, begun))
+            following = None if last is None else encode_cursor(query.list_name, Cursor(last, begun))
             return Page(self._load(query, kept), following)
 
     def _load(self, query: JobQuery, positions: Sequence[Position]) -> list[Job]:

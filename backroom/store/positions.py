@@ -1,6 +1,7 @@
 """Walking along sorted sets: places in an order, which stay what they are while members come and go."""
 
 import base64
+import hashlib
 import heapq
 import json
 import math
@@ -18,6 +19,8 @@ __all__ = [
     "Walk",
     "decode_cursor",
     "encode_cursor",
+    "fingerprint",
+    "not_of_this_list",
     "opaque",
     "transparent",
 ]
@@ -124,6 +127,15 @@ def transparent(text: str) -> Any:
         raise ValueError("is nested too deeply") from None
 
 
+def fingerprint(filters: Sequence[Any]) -> str:
+    """A short text that tells lists with other filters apart; for the name of a list in its cursors.
+
+    Values that may stand in any order are best given as sets.
+    """
+    text = json.dumps(filters, default=sorted, separators=(",", ":"))
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
 class Cursor(NamedTuple):
     """Where a list goes on."""
 
@@ -132,19 +144,25 @@ class Cursor(NamedTuple):
     begun: int
 
 
-def encode_cursor(sort: str, cursor: Cursor) -> str:
-    """What a client gives back to go on with a list in this order."""
+def encode_cursor(of: str, cursor: Cursor) -> str:
+    """What a client gives back to go on with this list: ``of`` tells it from lists of others, orders and filters."""
     (score, job_id), begun = cursor
-    return opaque([sort, score, job_id, begun])
+    return opaque([of, score, job_id, begun])
 
 
-def decode_cursor(sort: str, cursor: str) -> Cursor:
-    """What `encode_cursor` encoded. Raises `InvalidInput` for anything else and for another order."""
+def decode_cursor(of: str, cursor: str) -> Cursor:
+    """What `encode_cursor` encoded. Raises `InvalidInput` for anything else and for another list."""
     try:
-        of_sort, score, job_id, begun = transparent(cursor)
+        of_list, score, job_id, begun = transparent(cursor)
         place = isinstance(score, float) and math.isfinite(score) and isinstance(job_id, str)
-        if of_sort == sort and place and type(begun) is int:
+        if of_list == of and place and type(begun) is int:
             return Cursor(Position(score, job_id), begun)
     except (ValueError, TypeError):
         pass
-    raise InvalidInput.at("/cursor", "invalid-cursor", f"is not a cursor of a list with sort={sort}; start without one")
+    raise not_of_this_list()
+
+
+def not_of_this_list() -> InvalidInput:
+    """The refusal of a cursor."""
+    message = "is not a cursor of this list, with these filters in this order; start without one"
+    return InvalidInput.at("/cursor", "invalid-cursor", message)

@@ -9,7 +9,7 @@ from typing import Final
 
 from backroom.model.job import INTERNAL_QUEUE
 from backroom.model.states import FINISHED, State
-from backroom.store.positions import ANYWHERE, Bounds
+from backroom.store.positions import ANYWHERE, Bounds, fingerprint
 
 __all__ = ["SORTS", "JobQuery", "fields_for", "matches", "moved_since", "needed_states"]
 
@@ -54,6 +54,13 @@ class JobQuery:
     def by_creation(self) -> bool:
         """Whether the order is that of creation, in which a job never moves; else it is that of its state."""
         return self.sort.removeprefix("-") == "createdAt"
+
+    @property
+    def list_name(self) -> str:
+        """Tells its list from those of other filters and orders: a cursor is a place in one of them."""
+        values = (self.queues, self.states, self.names, self.tags, self.user_ids)
+        bounds = [None if bound is None else bound.astimezone(UTC).isoformat() for bound in (self.from_, self.to)]
+        return f"jobs {self.sort} {fingerprint([*map(frozenset, values), self.q, *bounds])}"
 
     @property
     def created(self) -> Bounds:

@@ -36,7 +36,7 @@ CELERY_PREFIX: Final = "celery:"
 SHOWN_SLOTS = 5
 #: A page looks at no more than so many schedules; then it ends early, with a cursor to go on.
 LOOKED_AT = 2000
-_ORDER = "createdAt"
+_LIST_NAME: Final = "schedules"
 #: Schedules fired in one step, and in one call, which holds the store for some ms.
 DUE_AT_ONCE = 200
 FIRED_AT_ONCE = 25
@@ -178,7 +178,7 @@ class Schedules(Part):
 
         Exact while others are put and removed. Raises `InvalidInput` for a cursor that is none of ours.
         """
-        after = None if cursor is None else decode_cursor(_ORDER, cursor).after
+        after = None if cursor is None else decode_cursor(_LIST_NAME, cursor).after
         found: builtins.list[tuple[Position, ScheduleView]] = []
         looked_at = 0
         with store_errors():
@@ -193,7 +193,7 @@ class Schedules(Part):
                 found += [(places[view.key], view) for view in self._views(builtins.list(places)) if wanted(view)]
         assert after is not None
         last = found[limit - 1][0] if len(found) > limit else after
-        return SchedulePage([view for _, view in found[:limit]], encode_cursor(_ORDER, Cursor(last, 0)))
+        return SchedulePage([view for _, view in found[:limit]], encode_cursor(_LIST_NAME, Cursor(last, 0)))
 
     def _views(self, keys: Sequence[str]) -> builtins.list[ScheduleView]:
         views, now = [], self._now_ms()

@@ -24,15 +24,15 @@ def next_page(path: str, query: Query, cursor: str | None) -> dict[str, str]:
     return {"Link": f'<{path}?{urlencode({**given, "cursor": cursor}, doseq=True)}>; rel="next"'}
 
 
-def page_of(things: Iterable[tuple[Position, T]], query: PageQuery, order: str) -> tuple[list[T], str | None]:
+def page_of(things: Iterable[tuple[Position, T]], query: PageQuery, of: str) -> tuple[list[T], str | None]:
     """One page of all that there is, oldest first, and the cursor of the next one.
 
-    Raises `InvalidInput` for a cursor that is none of a list in this ``order``.
+    ``of`` is the name of the list. Raises `InvalidInput` for a cursor of another one.
     """
-    after = None if query.cursor is None else decode_cursor(order, query.cursor).after
+    after = None if query.cursor is None else decode_cursor(of, query.cursor).after
     left = sorted(
         ((place, thing) for place, thing in things if after is None or place > after), key=lambda each: each[0]
     )
     page = left[: query.limit]
     more = len(left) > query.limit
-    return [thing for _, thing in page], encode_cursor(order, Cursor(page[-1][0], 0)) if more else None
+    return [thing for _, thing in page], encode_cursor(of, Cursor(page[-1][0], 0)) if more else None

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from backroom.store.audit import AuditEntry
+from backroom.store.positions import fingerprint
 from services.api.http.access import Access
 from services.api.http.answers import Answer
 from services.api.http.operation import Call, Reply, Resource
@@ -24,6 +25,11 @@ class AuditQuery(PageQuery):
     actor: tuple[Text, ...] = Field(default=(), description="The name of a key; repeat it for several.")
     action: tuple[Text, ...] = Field(default=(), description="An operationId of this document, such as pause_queue.")
     outcome: Literal["done", "refused"] | None = None
+
+    @property
+    def list_name(self) -> str:
+        """Tells the list of this query from those of others, for its cursors."""
+        return fingerprint([frozenset(self.actor), frozenset(self.action), self.outcome])
 
     def lets_pass(self, entry: AuditEntry) -> bool:
         """Whether the entry is wanted."""
@@ -50,6 +56,8 @@ def read_audit(call: Call[AuditQuery, NoBody]) -> Answer:
     a filter that few entries pass may be short, or empty, and still have a next one.
     """
     query = call.query
-    page = call.backend.store.audit.page(limit=query.limit, cursor=query.cursor, wanted=query.lets_pass)
+    page = call.backend.store.audit.page(
+        limit=query.limit, cursor=query.cursor, wanted=query.lets_pass, of=query.list_name
+    )
     entries = [entry.to_dict() for entry in page.entries]
     return Answer(200, {"entries": entries, "next": page.next}, headers=next_page("/v1/audit", query, page.next))

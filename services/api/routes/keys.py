@@ -26,7 +26,7 @@ __all__ = ["resource"]
 resource = Resource("Keys", "API keys, beside those of the environment. With the first one the stack is closed.")
 
 MAX_LISTED: Final = 100
-_ORDER: Final = "createdAt"
+_LIST_NAME: Final = "keys"
 
 
 def _once_each(values: list[str]) -> list[str]:
@@ -104,7 +104,7 @@ def list_keys(call: Call[PageQuery, NoBody]) -> Answer:
             for record in stored.keys.values()
         ),
     ]
-    page, cursor = page_of(views, call.query, _ORDER)
+    page, cursor = page_of(views, call.query, _LIST_NAME)
     return Answer(200, {"keys": page, "next": cursor}, headers=next_page("/v1/keys", call.query, cursor))
 
 
