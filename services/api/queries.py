@@ -3,12 +3,12 @@
 import re
 from typing import Annotated, Final
 
-from pydantic import AwareDatetime, BeforeValidator, Field
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
 from backroom.model.states import State
 from services.api.http.validation import Query
 
-__all__ = ["JobsQuery", "LogsQuery", "PageQuery", "Text", "Time"]
+__all__ = ["JobsQuery", "LogsQuery", "PageQuery", "Text", "Time", "Words"]
 
 _DIGITS: Final = re.compile(r"\d{1,15}\Z", re.ASCII)
 _DATE_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d", re.ASCII)
@@ -30,10 +30,18 @@ def _date_time(value: object) -> object:
     return value
 
 
+def _words(text: str) -> str:
+    """Not blank alone: no words would be in every job."""
+    if not text.strip():
+        raise ValueError("must have words in it")
+    return text
+
+
 #: Stands behind the bounds of a number, or they would not be in the document.
 DIGITS: Final = BeforeValidator(_digits)
 Time = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_date_time)]
 Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
+Words = Annotated[Text, Field(json_schema_extra={"pattern": r"\S"}), AfterValidator(_words)]
 
 
 class PageQuery(Query):
@@ -53,7 +61,7 @@ class JobsQuery(PageQuery):
     name: tuple[Text, ...] = Field(default=(), description="The job type; repeat it for several.")
     tag: tuple[Text, ...] = Field(default=(), description="Repeat it for several: jobs with any of them.")
     user_id: tuple[Text, ...] = Field(default=(), description="The userId in the data; repeat it for several.")
-    q: Text | None = Field(
+    q: Words | None = Field(
         default=None,
         description="The id of a job; else words of which each is in the error, the name or a tag. Where few jobs have "
         "them a page may be short, or empty, and still have a next one.",

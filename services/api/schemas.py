@@ -64,7 +64,9 @@ class ProblemView(View):
     title: str
     status: int
     detail: str
-    errors: list[FieldProblem] = Field(default=[], description="With 400 and 422: what is wrong, field by field.")
+    errors: list[FieldProblem] = Field(
+        description="What is wrong, field by field, the first 100; empty where no field is to blame."
+    )
     request_id: str
 
 

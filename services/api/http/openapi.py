@@ -118,6 +118,7 @@ def _problem(status: int, refs: Refs) -> Schema:
                 "title": kind.title,
                 "status": kind.status,
                 "detail": kind.explanation,
+                "errors": [],
                 "requestId": "6f1c9d2b7c0e4f6aa4c1a6c5d1f0e9b8",
             }
         }

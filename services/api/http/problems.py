@@ -247,15 +247,14 @@ def as_problem(error: Exception) -> Problem | None:
 
 
 def problem_answer(problem: Problem, request_id: str) -> Answer:
-    """The problem as an answer: ``{type, title, status, detail, errors?, requestId}``."""
+    """The problem as an answer: ``{type, title, status, detail, errors, requestId}``."""
     body: dict[str, Any] = {
         "type": problem.kind.uri,
         "title": problem.kind.title,
         "status": problem.kind.status,
         "detail": problem.detail,
+        "errors": [error._asdict() for error in problem.errors[:MAX_ERRORS]],
         "requestId": request_id,
     }
-    if problem.errors:
-        body["errors"] = [error._asdict() for error in problem.errors[:MAX_ERRORS]]
     headers = {"Cache-Control": "no-store", **problem.headers}
     return Answer(problem.kind.status, body, headers=headers, content_type="application/problem+json")

@@ -113,7 +113,7 @@ def test_a_dry_run_counts_and_does_nothing(api: Api) -> None:
         ({"action": "retry"}, [""]),
         ({"action": "retry", "ids": ["a"], "filter": {"state": "failed"}}, [""]),
         ({"action": "retry", "filter": {}}, ["/filter"]),
-        ({"action": "retry", "filter": {"q": "  "}}, ["/filter"]),
+        ({"action": "retry", "filter": {"q": "  "}}, ["/filter/q"]),
         ({"action": "retry", "filter": {"queue": []}}, ["/filter/queue"]),
         ({"action": "retry", "filter": {"queue": None}}, ["/filter"]),
         ({"action": "retry", "filter": {"state": "broken"}}, ["/filter/state/0"]),

@@ -259,6 +259,8 @@ def test_jobs_that_do_not_exist(api: Api, method: str, rest: str, job_id: str) -
         ("cursor=nonsense", ["/cursor"]),
         ("cursor=", ["/cursor"]),
         ("queue=", ["/queue/0"]),
+        ("q=", ["/q"]),
+        ("q=%20%09", ["/q"]),
         ("limit=0&colour=red", ["/limit", "/colour"]),
     ],
 )
