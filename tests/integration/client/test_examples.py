@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -85,3 +86,33 @@ def test_every_example_is_run_and_named_in_the_documentation():
     assert {file.name for file in FOLDER.iterdir() if file.is_file()} == {example.file for example in EXAMPLES}
     page = (ROOT / "docs" / "client.md").read_text("utf-8")
     assert [example.file for example in EXAMPLES if f"(examples/{example.file})" not in page] == []
+
+
+def test_the_page_about_the_api_does_what_it_says(stack):
+    page = (ROOT / "docs" / "api.md").read_text("utf-8")
+    script = "\n".join(re.findall(r"^```sh\n(.*?)^```", page, re.DOTALL | re.MULTILINE))
+    told = """curl() { command curl -o answer -w '%{http_code} %{url}\\n' "$@"; cat answer; echo; }\n"""
+    run = subprocess.run(
+        ["sh", "-euc", f'cd "$(mktemp -d)"\n{told}{script}'],
+        env={**os.environ, "BACKROOM_URL": stack.url},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert run.returncode == 0, run.stderr
+    statuses = re.findall(rf"^(\d+) {re.escape(stack.url)}(\S+)$", run.stdout, re.MULTILINE)
+    assert statuses == [
+        ("202", "/v1/jobs"),
+        ("202", "/jobs/enqueue"),
+        ("200", "/v1/jobs/first"),
+        ("200", "/v1/jobs/first/result"),
+        ("200", "/v1/jobs/first/logs?after=0"),
+        ("200", "/v1/jobs?state=completed&tag=demo&limit=10"),
+        ("200", "/v1/jobs/first/events"),
+        ("200", "/v1/bulk-actions"),
+        ("200", "/v1/queues/slow/limits"),
+        ("422", "/v1/jobs"),
+    ]
+    [shown] = re.findall(r'^```json\n(\{"type": "/problems.*?)^```', page, re.DOTALL | re.MULTILINE)
+    refused = {**json.loads(run.stdout.splitlines()[-1]), "requestId": "…"}
+    assert json.loads(shown) == refused
