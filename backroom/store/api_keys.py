@@ -93,7 +93,9 @@ class ApiKeys(Part):
         with store_errors():
             if known and (self._redis.get(self._keys.single("api-keys:version")) or "none") == known:
                 return None
-            pipeline = self._redis.pipeline()
+            # The version first: of a change in between we have its keys under the old version, and read them again. No
+            # MULTI, which is refused at the memory limit.
+            pipeline = self._redis.pipeline(transaction=False)
             pipeline.get(self._keys.single("api-keys:version"))
             pipeline.hgetall(self._keys.single("api-keys"))
             version, records = pipeline.execute()

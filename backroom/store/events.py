@@ -1,7 +1,9 @@
 """The event stream: what happened, in order, resumable by id."""
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+from redis.exceptions import ResponseError
 
 from backroom.store.connection import store_errors
 from backroom.store.part import Part
@@ -9,6 +11,8 @@ from backroom.store.part import Part
 __all__ = ["Event", "EventId", "Events", "Span"]
 
 _OWN = ("type", "job", "queue", "name")
+#: What the client library says when there is no stream.
+_NO_KEY: Final = "no such key"
 #: The field of a job that has the time of its newest change of state.
 _SINCE = {"waiting": "ready", "active": "started"}
 _OF_STATE = ("state", "queue", "name", "created", "ready", "started", "finished", "worker", "runAt")
@@ -77,25 +81,19 @@ class Events(Part):
     def span(self) -> Span:
         """Which events there are at the moment."""
         with store_errors():
-            pipeline = self._redis.pipeline(transaction=True)
-            pipeline.exists(self._keys.single("events"))
-            pipeline.xinfo_stream(self._keys.single("events"))
-            there, info = pipeline.execute(raise_on_error=False)
-            if there and isinstance(info, Exception):
-                raise info
-        if not there:
-            return Span(None, EventId(0, 0), trimmed=False)
+            try:
+                info = self._redis.xinfo_stream(self._keys.single("events"))
+            except ResponseError as error:
+                if str(error) != _NO_KEY:
+                    raise
+                return Span(None, EventId(0, 0), trimmed=False)
         first = EventId.parse(info["first-entry"][0]) if info["first-entry"] else None
         last = EventId.parse(info["last-generated-id"])
         return Span(first, last, trimmed=info["entries-added"] > info["length"])
 
     def state_of(self, job_id: str) -> Event | None:
         """Where the job is, as an event: under the id of the newest event that this knows of. None: there is no job."""
-        with store_errors():
-            pipeline = self._redis.pipeline(transaction=True)
-            pipeline.hmget(self._keys.job(job_id), _OF_STATE)
-            pipeline.xrevrange(self._keys.single("events"), count=1)
-            values, newest = pipeline.execute()
+        newest, values = self._run("whereabouts", job_id, *_OF_STATE)
         found = dict(zip(_OF_STATE, values, strict=True))
         state = found["state"]
         if state is None:
@@ -103,7 +101,7 @@ class Events(Part):
         at = found[_SINCE.get(state, "finished")] or found["created"]
         telling = {"active": "worker", "delayed": "runAt"}.get(state, "")
         more = {telling: found[telling]} if found.get(telling) else {}
-        return Event(newest[0][0] if newest else "0-0", state, job_id, found["queue"], found["name"], int(at), more)
+        return Event(newest or "0-0", state, job_id, found["queue"], found["name"], int(at), more)
 
     def read(self, after: str, *, block_ms: int | None = None, count: int = 1000) -> list[Event]:
         """Up to ``count`` events behind the id ``after``; waits up to ``block_ms`` for one (None: not at all).

@@ -96,7 +96,25 @@ def test_reading_goes_on(store: Store) -> None:
     assert store.inspection.logs(job_id).logs == []
     assert store.queues.get("default").counts[State.WAITING] == 1
     assert store.metrics.read().submitted == {("default", "task"): 1}
-    assert store.events.read("0-0")
+    last = store.events.read("0-0")[-1].id
+    assert str(store.events.span().last) == last
+    told = store.events.state_of(job_id)
+    assert told is not None
+    assert (told.type, told.id) == ("waiting", last)
+
+
+def test_those_who_have_keys_still_come_in(store: Store) -> None:
+    store.api_keys.create(
+        "k1", name="boss", digest="d", roles=["admin"], queues=None, job_types=None, expires_at=None, created_by="",
+        admins_elsewhere=False,
+    )  # fmt: skip
+    fill(store)
+
+    found = store.api_keys.read()
+
+    assert found is not None
+    assert found.keys["k1"].name == "boss"
+    assert store.api_keys.read(found.version) is None
 
 
 def test_once_there_is_room_again_submissions_are_taken(store: Store) -> None:

@@ -33,6 +33,7 @@ ALWAYS = {
         "offers",
         "logs",
         "read",
+        "whereabouts",
     ),
     *("start_bulk", "gather_bulk", "act_bulk", "end_bulk"),
     *("cancel", "reschedule", "remove", "pause", "limits", "drain", "clean", "obliterate", "remove_schedule"),
