@@ -358,7 +358,8 @@ class _Waker(threading.Thread):
     def pass_on(self) -> None:
         """The worker ends: if a wake-up has just reached it, someone else should have it."""
         with store_errors():
-            self._redis.zadd(self._desk.store.keys.wake(), {"1": 0})
+            for who in {"", *self._served.sleeps_on}:
+                self._redis.zadd(self._desk.store.keys.wake(who), {"1": 0})
 
     def run(self) -> None:
         """Wait and wake until the worker ends."""
@@ -381,8 +382,7 @@ class _Waker(threading.Thread):
 
     def _sleep(self) -> str | None:
         """Until a wake-up arrives (its key) or for the idle wait, which heals a lost one (None)."""
-        keys = self._desk.store.keys
-        names = [keys.wake()] if self._served.named is None else [keys.wake(queue) for queue in self._served.named]
+        names = [self._desk.store.keys.wake(who) for who in self._served.sleeps_on]
         found = self._redis.bzpopmin([*names, self._own], self._desk.settings.idle_wait_seconds)
         return str(found[0]) if found else None
 

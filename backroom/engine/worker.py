@@ -297,6 +297,8 @@ class DeskStep(bootsteps.StartStopStep):
         self._without[queue] = True
         if self._named is not None:
             self._named = [name for name in self._named if name != queue]
+        if self._desk is not None:
+            self._desk.served_anew()  # else it would sleep on, and swallow wake-ups for that queue
 
     def quiet(self, *, on: bool) -> None:
         """Claim nothing (or claim again) without stopping."""

@@ -1,5 +1,6 @@
 """What workers do with jobs: claim, settle, renew."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -105,6 +106,24 @@ class Served(msgspec.Struct, omit_defaults=True):
 
     named: list[str] | None = None
     without: dict[str, bool] | None = None
+    #: Of those that leave some queues alone: which ones, in short. Set when it is made.
+    kind: str | None = None
+
+    def __post_init__(self) -> None:
+        """Work out its kind."""
+        if self.named is None and self.without:
+            names = "\n".join(sorted(self.without))
+            self.kind = hashlib.sha1(names.encode(), usedforsecurity=False).hexdigest()[:16]
+
+    @property
+    def sleeps_on(self) -> list[str]:
+        """For whom the wake-ups are that are meant for such a worker, as `Keys.wake` takes it.
+
+        Never those for other queues: it would do nothing about them, and whom they were meant for would sleep on.
+        """
+        if self.named is not None:
+            return self.named
+        return [f"*{self.kind}" if self.kind else ""]
 
 
 class Held(msgspec.Struct, array_like=True):

@@ -44,7 +44,11 @@ class Keys:
         return f"{self.prefix}:worker:{worker}"
 
     def wake(self, who: str = "") -> str:
-        """Sorted set with one member while idle workers, a queue's workers, or the scheduler have something to do."""
+        """Sorted set with one member while somebody who sleeps has something to do.
+
+        ``who``: workers that serve every queue (empty), that serve one by name (the queue), or all but some
+        (``*`` and their kind, see `Served`); the scheduler.
+        """
         return f"{self.prefix}:wake:{who}" if who else f"{self.prefix}:wake"
 
     def webhook(self, webhook: str) -> str:

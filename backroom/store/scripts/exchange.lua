@@ -6,7 +6,7 @@
 --     [2] outcomes, MessagePack array, see outcomes; at most 1000
 --     [3] room: how many jobs to claim, 0..1000
 --     [4] worker id   [5] token of this call: with the one of the worker's last call it is answered again, and nothing is done
---     [6] lease, ms   [7] served queues, MessagePack: {named = [queue...]} or {without = {queue = true...}}
+--     [6] lease, ms   [7] served queues, MessagePack: {named = [queue...]} or {without = {queue = true...}, kind}, see Served
 -- Returns {[1 or 0 for each outcome], [[id, name, queue, data, attempts made, stalled, options, celery, traceparent, request id]...],
 --     ms until the next due job or -1}
 -- O((outcomes + room) log n); besides, promotes at most 200 due jobs and looks at no more than 64 queues.
@@ -88,6 +88,20 @@ local function ready_queues()
   return mine
 end
 
+local REMEMBERED = 3600 -- seconds
+
+-- The worker has nothing to do and will sleep: let it be woken for what it serves.
+local function note_sleeper()
+  for _, queue in ipairs(served.named or {}) do redis.call('ZADD', P .. 'named', now, queue) end
+  if not served.kind then return end
+  redis.call('ZADD', P .. 'named', now, PICKY)
+  for kind, entry in pairs(picky_kinds()) do
+    if entry[1] < now - REMEMBERED * 1000 then redis.call('HDEL', P .. 'picky', kind) end
+  end
+  redis.call('HSET', P .. 'picky', served.kind, cmsgpack.pack({now, served.without}))
+  redis.call('EXPIRE', P .. 'picky', REMEMBERED)
+end
+
 if room > 0 then
   local queues, passes = ready_queues(), 0
   while room > 0 and #queues > 0 and passes < PASSES do
@@ -113,10 +127,11 @@ end
 -- Wake-ups chain from worker to worker: whoever took something and left something wakes the next.
 for _, queue in ipairs(with_work) do note_change(queue) end
 for _, queue in ipairs(refresh_changed()) do wake(queue) end
-if taken > 0 and redis.call('EXISTS', P .. 'ready') == 1 then wake_once(P .. 'wake') end
-if room > 0 and #claimed == 0 and served.named then
-  for _, queue in ipairs(served.named) do redis.call('ZADD', P .. 'named', now, queue) end
+if taken > 0 and redis.call('EXISTS', P .. 'ready') == 1 then
+  wake_once(P .. 'wake')
+  if served.kind then wake_once(P .. 'wake:' .. PICKY .. served.kind) end
 end
+if room > 0 and #claimed == 0 then note_sleeper() end
 write_metrics()
 if #outcomes > 0 or #claimed > 0 then remember_exchange(worker, token, accepted, claimed) end
 return answer(accepted, claimed)

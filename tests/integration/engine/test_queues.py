@@ -6,10 +6,12 @@ import signal
 from typing import TYPE_CHECKING
 
 from backroom.store import Rate
-from tests.integration.engine.stage import Run, eventually
+from tests.integration.engine.stage import Run, Stage, eventually
 
 if TYPE_CHECKING:
-    from tests.integration.engine.stage import Stage
+    import pytest
+
+    from backroom.local.server import EmbeddedServer
 
 
 def most_at_once(runs: list[Run]) -> int:
@@ -53,6 +55,32 @@ def test_a_worker_of_named_queues_serves_those_alone(empty_stage: Stage) -> None
     assert "ok" in stage.control("add_consumer", to=worker, queue="theirs")
     stage.result(theirs)
     stage.result(stage.submit("echo", queue="theirs"))
+
+
+def test_a_worker_that_leaves_a_queue_alone_swallows_no_wake_up_for_it(
+    own_server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Nothing else would have the job found: nobody looks by himself, or sweeps, for much longer than that takes."""
+    patient = {"idle_wait_seconds": 60, "worker_sweep_seconds": 600}
+    with Stage(own_server.url, "picky", tmp_path_factory.mktemp("stage")) as stage:
+        stage.worker(pool="threads", options=["-X", "left"], **patient)
+        eventually(lambda: asleep(stage), until=lambda number: number == 1)  # the first in line
+        stage.worker(pool="threads", **patient)
+        eventually(lambda: asleep(stage), until=lambda number: number == 2)
+
+        for _ in range(5):
+            job_id = stage.submit("echo", queue="left")
+            stage.result(job_id)
+            wait = stage.job(job_id).wait_ms
+            assert wait is not None
+            assert wait < 30_000
+            eventually(lambda: asleep(stage), until=lambda number: number == 2)
+        stage.result(stage.submit("echo"))
+
+
+def asleep(stage: Stage) -> int:
+    """How many workers sleep until they are woken."""
+    return sum(client["cmd"] == "bzpopmin" for client in stage.store.redis.client_list())
 
 
 def test_a_paused_queue_starts_nothing_and_goes_on_when_resumed(stage: Stage) -> None:

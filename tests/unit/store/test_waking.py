@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec import msgpack
 
 from backroom.store.execution import Served
 from backroom.store.queues import Rate
@@ -39,6 +40,63 @@ def test_a_submission_to_a_queue_served_by_name_wakes_one_of_each(store: Store) 
 
     assert woken(store)
     assert woken(store, "named")
+
+
+@pytest.fixture
+def picky(store: Store) -> Worker:
+    """A worker that serves every queue but two, and has found nothing to do."""
+    idle = Worker(store, "picky", served=Served(without={"left": True, "alone": True}))
+    assert idle.claim(1) == []
+    return idle
+
+
+def kind_of(worker: Worker) -> str:
+    assert worker.served is not None
+    [who] = worker.served.sleeps_on
+    return who
+
+
+def test_a_worker_that_leaves_some_queues_alone_is_not_woken_for_those(store: Store, picky: Worker) -> None:
+    submit(store, queue="left")
+
+    assert woken(store)
+    assert not woken(store, kind_of(picky))
+
+    submit(store, queue="other")
+
+    assert woken(store)
+    assert woken(store, kind_of(picky))
+
+
+def test_those_that_leave_the_same_queues_alone_are_woken_one_at_a_time(store: Store, picky: Worker) -> None:
+    same = Served(without={"alone": True, "left": True})
+    other = Worker(store, "another", served=Served(without={"else": True}))
+    assert other.claim(1) == []
+
+    assert same.sleeps_on == [kind_of(picky)] != [kind_of(other)]
+    submit(store, queue="left")
+    assert woken(store, kind_of(other))
+    assert not woken(store, kind_of(picky))
+
+
+def test_one_that_leaves_work_behind_wakes_the_next_of_its_kind(store: Store, picky: Worker) -> None:
+    store.submission.submit([a_job(queue="a"), a_job(queue="b")])
+    woken(store, kind_of(picky))
+
+    assert len(picky.claim(1)) == 1
+
+    assert woken(store, kind_of(picky))
+
+
+def test_kinds_of_workers_that_are_gone_for_long_are_forgotten(store: Store, picky: Worker) -> None:
+    key = store.keys.single("picky")
+    kind = kind_of(picky).removeprefix("*")
+    store.redis.hset(key, "old", msgpack.encode([0, {"left": True}]))
+
+    assert picky.claim(1) == []
+
+    assert store.redis.hkeys(key) == [kind]
+    assert 0 < store.redis.ttl(key) <= 3600
 
 
 def test_nobody_is_woken_for_a_queue_that_may_not_start_anything(store: Store, worker: Worker) -> None:

@@ -71,10 +71,29 @@ local function wake_once(key)
   woken[key] = true
 end
 
--- Wakes one idle worker (one more if some serve the queue by name).
+-- Workers that serve all but some queues: their kind (see `Served`) -> {when one of it last had nothing to do, the queues that it
+-- leaves alone}. The registry of named queues has a member that is no queue's name while there are such workers.
+local PICKY = '*'
+local picky
+
+local function picky_kinds()
+  if picky then return picky end
+  picky = {}
+  local found = redis.call('HGETALL', P .. 'picky')
+  for at = 1, #found, 2 do picky[found[at]] = cmsgpack.unpack(found[at + 1]) end
+  return picky
+end
+
+-- Wakes one idle worker of those that serve every queue, one of those that serve this one by name, and one of each kind that serve
+-- all but some others. Each sleeps on a key of its own: a wake-up must not reach one that leaves the queue alone.
 local function wake(queue)
   wake_once(P .. 'wake')
-  if redis.call('ZSCORE', P .. 'named', queue) then wake_once(P .. 'wake:' .. queue) end
+  local known = redis.call('ZMSCORE', P .. 'named', queue, PICKY)
+  if known[1] then wake_once(P .. 'wake:' .. queue) end
+  if not known[2] then return end
+  for kind, entry in pairs(picky_kinds()) do
+    if not entry[2][queue] then wake_once(P .. 'wake:' .. PICKY .. kind) end
+  end
 end
 
 local standing = {} -- queues that this script knows to be in `ready`
