@@ -3,13 +3,15 @@
 import logging
 import os
 import sys
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
+import orjson
 import structlog
 
 from backroom.settings import Settings
 
-__all__ = ["SHARED_PROCESSORS", "console_renderer", "formatter", "wants_json"]
+__all__ = ["SHARED_PROCESSORS", "configure", "console_renderer", "formatter", "wants_json"]
 
 #: What every line gets, whoever writes it.
 SHARED_PROCESSORS: Final[tuple[structlog.typing.Processor, ...]] = (
@@ -43,3 +45,31 @@ def formatter(settings: Settings, *more: structlog.typing.Processor) -> logging.
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[*SHARED_PROCESSORS, structlog.stdlib.add_logger_name, *more], processors=processors
     )
+
+
+def _dumps(event: dict[str, Any], *, default: Callable[[Any], Any]) -> bytes:
+    return orjson.dumps(event, default=default)
+
+
+def configure(settings: Settings) -> None:
+    """Make structlog's own loggers write to standard error, in the format and from the level of the settings."""
+    level = logging.getLevelNamesMapping()[settings.log_level]
+    wrapper = structlog.make_filtering_bound_logger(level)
+    if wants_json(settings):
+        structlog.configure(
+            processors=[
+                *SHARED_PROCESSORS,
+                structlog.processors.format_exc_info,
+                structlog.processors.JSONRenderer(_dumps),
+            ],
+            wrapper_class=wrapper,
+            logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
+            cache_logger_on_first_use=True,
+        )
+    else:
+        structlog.configure(
+            processors=[*SHARED_PROCESSORS, console_renderer()],
+            wrapper_class=wrapper,
+            logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+            cache_logger_on_first_use=True,
+        )

@@ -1,6 +1,5 @@
 """Run the exporter until SIGTERM or SIGINT: ``python -m monitoring.exporter``."""
 
-import logging
 import signal
 import sys
 import threading
@@ -9,7 +8,8 @@ from typing import Final
 import structlog
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from backroom.settings import Settings, get_settings
+from backroom import logs
+from backroom.settings import get_settings
 from backroom.store import Store
 from monitoring.exporter.collector import StackCollector
 from monitoring.exporter.settings import ExporterSettings
@@ -23,7 +23,7 @@ _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 def main() -> int:
     """Serve until told to stop. Returns the exit status: 0, or 1 if the address cannot be had."""
     settings, own = get_settings(), ExporterSettings()
-    _configure_logs(settings)
+    logs.configure(settings)
     store = Store.from_settings(settings)
     registry = CollectorRegistry()
     registry.register(StackCollector(store, own))
@@ -48,20 +48,6 @@ def main() -> int:
     store.redis.close()
     log.info("stopped")
     return 0
-
-
-def _configure_logs(settings: Settings) -> None:
-    """JSON lines in containers, readable ones on a terminal, to standard error."""
-    readable = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.dev.ConsoleRenderer() if readable else structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.log_level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
 
 
 if __name__ == "__main__":

@@ -8,12 +8,13 @@ from typing import Final
 import structlog
 from flask import Flask, Response, g, request
 
+from backroom import logs
 from backroom.model.errors import StoreUnavailable
 from backroom.settings import Settings, get_settings
 from backroom.store.audit import AuditEntry
 from services.api import routes
 from services.api.backend import Backend
-from services.api.http import logs, telemetry
+from services.api.http import telemetry
 from services.api.http.access import NOBODY, Access, unauthorized
 from services.api.http.ledger import Ledger
 from services.api.http.operation import Operation, mount
