@@ -1,6 +1,7 @@
 """The numbers that the scripts keep: counters and histograms, whole and restart-proof."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from backroom.store.connection import store_errors
 from backroom.store.part import Part
@@ -12,6 +13,9 @@ __all__ = ["RUN_BUCKETS", "WAIT_BUCKETS", "Histogram", "Metrics", "MetricsSnapsh
 #: Upper bounds in seconds; the same as in `scripts/shared/metrics.lua`, which a test compares.
 WAIT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 RUN_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
+
+#: About how many counters are read in one command.
+_AT_ONCE: Final = 2000
 
 #: A job's queue and name.
 Kind = tuple[str, str]
@@ -30,7 +34,7 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class MetricsSnapshot:
-    """All numbers at one moment. Counters never go down while the store lives."""
+    """All numbers. Counters never go down while the store lives."""
 
     queues: list[QueueView]
     submitted: dict[Kind, int]
@@ -50,11 +54,14 @@ class Metrics(Part):
     """Reads the numbers; the scripts write them."""
 
     def read(self) -> MetricsSnapshot:
-        """Everything, in a handful of commands whatever the number of jobs."""
+        """Everything, in commands that each hold Redis for a moment, whatever the number of jobs, queues and types.
+
+        Counters of a moment are not of the same moment to the last job: they are read a few thousand at a time.
+        """
         queues = Queues(self._redis, self._keys, self._scripts).list()
         workers = Workers(self._redis, self._keys, self._scripts)
         with store_errors():
-            fields = self._redis.hgetall(self._keys.single("metrics"))
+            fields = dict(self._redis.hscan_iter(self._keys.single("metrics"), count=_AT_ONCE))
         counters: dict[str, dict[Kind, int]] = {name: {} for name in ("submitted", "started", "retries", "stalls")}
         finished: dict[tuple[str, str, str], int] = {}
         histograms: dict[str, dict[Kind, dict[str, int]]] = {"wait": {}, "run": {}}
