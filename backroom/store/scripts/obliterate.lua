@@ -25,5 +25,8 @@ end
 for _, set in ipairs({'queues', 'ready', 'due', 'limited', 'named'}) do redis.call('ZREM', P .. set, queue) end
 redis.call('UNLINK', queue_key(queue), P .. 'wake:' .. queue, state_key(queue, 'ttl'), state_key(queue, 'until'),
   state_key(queue, 'old:completed'), state_key(queue, 'old:failed'))
+local rates = {}
+for ago = 0, RATED_MINUTES do rates[#rates + 1] = P .. 'rates:' .. queue .. ':' .. (math.floor(now / 60000) - ago) end
+redis.call('UNLINK', unpack(rates))
 event('obliterated', '', queue, '')
 return {'done', removed}

@@ -82,6 +82,16 @@ def test_what_is_to_leave_nothing_leaves_nothing(stack: Stack, queue: str) -> No
     assert stack.kinds(job_id)[-1] == "completed"
 
 
+def test_what_a_job_wishes_to_leave_wins_over_what_its_type_does(stack: Stack, queue: str) -> None:
+    by_type = stack.submit("fleeting", queue=queue)["id"]
+    own = stack.submit("fleeting", queue=queue, removeOnComplete=False)["id"]
+
+    assert stack.ended(own)["result"] == "soon gone"
+    eventually(lambda: stack.api.get(f"/v1/jobs/{by_type}").status_code == 404)
+    assert stack.counts(queue) == {"completed": 1}
+    assert len(stack.stage.runs(by_type)) == 1
+
+
 def test_a_count_keeps_the_newest(stack: Stack, queue: str) -> None:
     ids = [stack.submit("echo", queue=queue, removeOnComplete=3)["id"] for _ in range(3)]
     for job_id in ids:

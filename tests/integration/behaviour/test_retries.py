@@ -41,12 +41,12 @@ def test_no_error_is_shown_after_a_try_that_succeeded(stack: Stack) -> None:
     [
         (300, [300, 300]),
         ({"type": "fixed", "delay": 200}, [200, 200]),
-        ({"type": "exponential", "delay": 150}, [150, 300]),
+        ({"type": "exponential", "delay": 200}, [200, 400, 800]),
         ({"type": "exponential", "delay": 400, "jitter": 0.5}, [200, 400]),
     ],
 )
 def test_backoffs(stack: Stack, backoff: object, waits: list[int]) -> None:
-    job_id = stack.submit("flaky", {"fails": 9}, attempts=3, backoff=backoff)["id"]
+    job_id = stack.submit("flaky", {"fails": 9}, attempts=1 + len(waits), backoff=backoff)["id"]
     waiting = eventually(lambda: stack.job(job_id), until=lambda job: job["state"] == "delayed")
     assert waiting["stateReason"]["code"] == "backoff"
 
@@ -55,6 +55,23 @@ def test_backoffs(stack: Stack, backoff: object, waits: list[int]) -> None:
     found = gaps(job)
     assert all(gap >= wait for gap, wait in zip(found, waits, strict=True))
     assert all(gap < wait * 2 + 3000 for gap, wait in zip(found, waits, strict=True))
+
+
+def test_jitter_spreads_two_hundred_retries_between_its_bounds(stack: Stack, queue: str) -> None:
+    options = {"attempts": 2, "backoff": {"type": "exponential", "delay": 400, "jitter": 0.5}}
+    jobs = [{"name": "flaky", "queue": queue, "data": {"fails": 1}, "options": options} for _ in range(200)]
+    ids = {job["id"] for job in stack.api.post("/v1/jobs/bulk", {"jobs": jobs}).json()["jobs"]}
+
+    eventually(lambda: stack.counts(queue) == {"completed": 200})
+
+    happened = [event for event in stack.stage.everything("delayed", "waiting") if event.job_id in ids]
+    waits = [int(event.fields["runAt"]) - event.at for event in happened if event.type == "delayed"]
+    assert len(waits) == 200
+    assert 200 <= min(waits) <= max(waits) <= 401  # a due time is a whole ms, and never too early
+    assert len(set(waits)) > 50
+    due = {event.job_id: int(event.fields["runAt"]) for event in happened if event.type == "delayed"}
+    ready = {event.job_id: event.at for event in happened if event.type == "waiting"}  # the last one of each
+    assert all(ready[job_id] >= due[job_id] for job_id in ids)
 
 
 def test_a_function_as_backoff_may_wait_go_on_at_once_and_give_up(stack: Stack) -> None:

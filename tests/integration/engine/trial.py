@@ -168,6 +168,13 @@ def later(data: dict[str, Any]) -> str:
     return f"attempt {current_job.attempt}"
 
 
+@job("fleeting", remove_on_complete=True)
+def fleeting(data: dict[str, Any]) -> str:
+    """Leaves nothing behind, unless a caller wants it to."""
+    with noted():
+        return "soon gone"
+
+
 @job("leave")
 def leave(data: dict[str, Any]) -> None:
     """Raise what no job should."""

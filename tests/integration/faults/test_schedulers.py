@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -210,15 +212,50 @@ def store_of_two_clocks(tmp_path: Path, clock: Path) -> Iterator[Stage]:
         server.stop()
 
 
+def set_clock_of(store: Store, clock: Path, offset: int) -> None:
+    """Set the store's clock so many seconds off, by half an hour or more."""
+    was = server_ms(store)
+    clock.write_text(f"{offset:+d}")
+    eventually(lambda: server_ms(store), until=lambda now: abs(now - was) > HOUR // 2)
+
+
+#: Berlin skips 02:00 to 03:00 on 28 March 2027 and shows it twice on 31 October; New York on 14 March and 7 November.
+CHANGES = [
+    ("America/New_York", "2027-03-13T05:00", "30 2 * * *", ["13T07:30", "14T07:00", "15T06:30"]),
+    ("Europe/Berlin", "2027-03-27T00:00", "30 2 * * *", ["27T01:30", "28T01:00", "29T00:30"]),
+    ("Europe/Berlin", "2027-10-30T00:00", "30 2 * * *", ["30T00:30", "31T00:30", "01T01:30"]),
+    ("America/New_York", "2027-11-06T04:00", "30 1 * * *", ["06T05:30", "07T05:30", "08T06:30"]),
+]
+
+
+@with_faketime
+def test_a_time_of_the_day_comes_once_a_day_when_the_clocks_of_its_zone_change(
+    store_of_two_clocks: Stage, clock: Path
+) -> None:
+    """The times that are expected are UTC. Missed slots are made up for, so that the days may go by in a moment."""
+    stage = store_of_two_clocks
+    for place, (zone, begin, pattern, expected) in enumerate(CHANGES):
+        key = f"daily-{place}"
+        away = datetime.fromisoformat(f"{begin}+00:00").timestamp() - time.time()
+        set_clock_of(stage.store, clock, int(away))
+        stage.store.schedules.put(key, a_schedule(pattern=pattern, tz=zone, job={"name": "echo", "queue": key}))
+
+        set_clock_of(stage.store, clock, int(away) + 3 * 24 * 3600)
+
+        eventually(lambda key=key: coming(stage.store, key) > server_ms(stage.store))
+        fires = stage.store.schedules.get(key).last_fires[::-1]
+        assert [f"{from_ms(fire['slot']):%dT%H:%M}" for fire in fires] == expected
+        all_completed(stage, [fire["jobId"] for fire in fires])
+        stage.store.schedules.remove(key)
+
+
 @with_faketime
 def test_the_clock_of_the_store_may_be_set_forward_and_back(store_of_two_clocks: Stage, clock: Path) -> None:
     stage = store_of_two_clocks
     store = stage.store
 
     def set_clock(offset: int) -> None:
-        was = server_ms(store)
-        clock.write_text(f"{offset:+d}")
-        eventually(lambda: server_ms(store), until=lambda now: abs(now - was) > HOUR // 2)
+        set_clock_of(store, clock, offset)
 
     running = stage.submit("wait", **{"for": "go"})
     stage.began(running)

@@ -1,6 +1,7 @@
 -- Counters and histogram buckets, gathered during the script and written once by `write_metrics`.
 local WAIT_BUCKETS = {5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000, 120000, 300000, 600000, 1800000, 3600000}
 local RUN_BUCKETS = {5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000, 300000, 900000, 3600000}
+local RATED_MINUTES = 65 -- how long what a queue did in a minute is known
 local gathered, rates = {}, {}
 
 local function count(metric, queue, name, outcome)
@@ -32,7 +33,7 @@ local function write_metrics()
   for queue, minute in pairs(rates) do
     local key = P .. 'rates:' .. queue .. ':' .. math.floor(now / 60000)
     for what, by in pairs(minute) do
-      if redis.call('HINCRBY', key, what, by) == by then redis.call('EXPIRE', key, 3900) end
+      if redis.call('HINCRBY', key, what, by) == by then redis.call('EXPIRE', key, RATED_MINUTES * 60) end
     end
   end
 end
