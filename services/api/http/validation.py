@@ -67,8 +67,6 @@ def _errors(error: ValidationError, prefix: str) -> list[FieldError]:
         if detail["type"] == _OWN:
             own = detail["ctx"]["errors"]
             found += [FieldError(plain.pointer + below, code, message) for below, code, message in own]
-        elif detail["type"] in {"model_type", "dict_type"}:  # pydantic would name our class
-            found.append(FieldError(plain.pointer, "invalid-type", "must be an object"))
         else:
             found.append(plain)
     return found

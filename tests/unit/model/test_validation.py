@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from backroom.model.validation import CamelModel, field_errors, pointer
 
@@ -46,7 +46,44 @@ def test_a_wrong_value_says_what_it_should_be() -> None:
     [(place, code, message)] = found({"theInner": {"someNumber": "x"}}, prefix="/jobs/0")
 
     assert (place, code) == ("/jobs/0/theInner/someNumber", "int-parsing")
-    assert "integer" in message
+    assert message == "must be a whole number"
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"number": 0}, "must be 1 or more"),
+        ({"number": 11}, "must be 10 or less"),
+        ({"number": 1.5}, "must be a whole number"),
+        ({"number": "1"}, "must be a whole number"),
+        ({"text": ""}, "must have 1 or more characters"),
+        ({"text": "long"}, "must have 3 characters at most"),
+        ({"text": 5}, "must be text"),
+        ({"flag": 1}, "must be true or false"),
+        ({"several": []}, "must have 1 or more entries"),
+        ({"several": [1, 2, 3]}, "must have 2 entries at most"),
+        ({"several": 1}, "must be a list"),
+        ({"one": "c"}, "must be 'a' or 'b'"),
+        ({"inner": 5}, "must be an object"),
+        ({"mapping": 5}, "must be an object"),
+    ],
+)
+def test_sentences_are_in_jsons_words_and_name_no_class(value: dict[str, Any], message: str) -> None:
+    class Wanted(CamelModel):
+        model_config = ConfigDict(strict=True)
+
+        number: Annotated[int, Field(ge=1, le=10)] = 1
+        text: Annotated[str, Field(min_length=1, max_length=3)] = "x"
+        flag: bool = False
+        several: Annotated[list[int], Field(min_length=1, max_length=2)] | None = None
+        one: Literal["a", "b"] = "a"
+        inner: Inner | None = None
+        mapping: dict[str, int] | None = None
+
+    with pytest.raises(ValidationError) as refused:
+        Wanted.model_validate(value)
+    [error] = field_errors(refused.value)
+    assert error.message == message
 
 
 def test_branches_of_unions_are_not_part_of_the_place() -> None:

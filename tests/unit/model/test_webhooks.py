@@ -100,8 +100,8 @@ def test_events_are_a_list_of_those_there_are(events: object, wrong: list[tuple[
     [
         ({}, {("/url", "required"), ("/events", "required")}),
         ({**hook(), "secret": "x"}, {("/secret", "unknown-field")}),
-        ("https://shop.example/", {("", "model-type")}),
-        ([], {("", "model-type")}),
+        ("https://shop.example/", {("", "invalid-type")}),
+        ([], {("", "invalid-type")}),
     ],
 )
 def test_a_webhook_has_an_address_and_events_and_nothing_else(webhook: object, wrong: set[tuple[str, str]]) -> None:
