@@ -48,6 +48,12 @@ def _named(call: Call[NoQuery, NoBody] | Call[NoQuery, LimitsBody]) -> str:
     return check_name(queue, "/queue")
 
 
+def _existing(call: Call[NoQuery, NoBody]) -> str:
+    """The queue of the address: undoing names none, so that a misspelt name is told. Raises `NotFound`."""
+    queue = _named(call)
+    return call.backend.store.queues.get(queue).name
+
+
 def _shown(call: Call[NoQuery, NoBody] | Call[NoQuery, LimitsBody], queue: str) -> Answer:
     return Answer(200, call.backend.store.queues.get(queue).to_dict())
 
@@ -97,11 +103,17 @@ def pause_queue(call: Call[NoQuery, NoBody]) -> Answer:
 
 
 @resource.operation(
-    "POST", "/v1/queues/{queue}/resume", access=Access.OPERATE, query=NoQuery, body=NoBody, replies=_QUEUE
+    "POST",
+    "/v1/queues/{queue}/resume",
+    access=Access.OPERATE,
+    query=NoQuery,
+    body=NoBody,
+    replies=_QUEUE,
+    problems=(404,),
 )
 def resume_queue(call: Call[NoQuery, NoBody]) -> Answer:
     """Resume a queue."""
-    queue = _named(call)
+    queue = _existing(call)
     call.backend.store.queues.resume(queue)
     return _shown(call, queue)
 
@@ -122,10 +134,16 @@ def set_limits(call: Call[NoQuery, LimitsBody]) -> Answer:
 
 
 @resource.operation(
-    "DELETE", "/v1/queues/{queue}/limits", access=Access.OPERATE, query=NoQuery, body=NoBody, replies=_QUEUE
+    "DELETE",
+    "/v1/queues/{queue}/limits",
+    access=Access.OPERATE,
+    query=NoQuery,
+    body=NoBody,
+    replies=_QUEUE,
+    problems=(404,),
 )
 def clear_limits(call: Call[NoQuery, NoBody]) -> Answer:
     """Take away the limits of a queue."""
-    queue = _named(call)
+    queue = _existing(call)
     call.backend.store.queues.clear_limits(queue)
     return _shown(call, queue)

@@ -41,7 +41,7 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
 #: Headers that an operation cannot do without.
 NEEDED: Final = {"change_job": {"If-Match": "*"}}
 #: Operations that make what their address names.
-MAKERS: Final = frozenset({"pause_queue", "resume_queue", "set_limits", "clear_limits", "put_schedule"})
+MAKERS: Final = frozenset({"pause_queue", "set_limits", "put_schedule"})
 #: Operations that are answered without the store.
 WITHOUT_STORE: Final = frozenset({"livez", "metrics", "problems", "read_document", "read_docs"})
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
