@@ -47,8 +47,14 @@ class Answer:
         """The body. Raises `UnexpectedAnswer` if it is not JSON."""
         return _json_of(self._response)
 
+    def confirm(self) -> None:
+        """It was done, and there is nothing to say. Raises `UnexpectedAnswer` if that is not what was answered."""
+        if self.status not in {_NO_CONTENT, _NOT_FOUND}:  # gone: by the try whose answer was lost
+            raise _unexpected(self._response, "nothing")
+
     def read(self, read: Callable[[Any], T]) -> T:
-        """What ``read`` makes of the body. Raises `UnexpectedAnswer` if it cannot."""
+        """What ``read`` makes of the body. Raises `UnexpectedAnswer` if it cannot, `NotFound` for a 404 let through."""
+        _check(self._response)
         value = self.json()
         try:
             return read(value)
@@ -215,11 +221,15 @@ def _json_of(response: httpx.Response) -> Any:
     try:
         return json.loads(response.content)
     except ValueError:
-        kind = response.headers.get("Content-Type") or "nothing"
-        raise UnexpectedAnswer(
-            f"{response.url} answered {response.status_code} with {kind} where JSON was expected: is this the address "
-            "of a Backroom API?"
-        ) from None
+        raise _unexpected(response, "JSON") from None
+
+
+def _unexpected(response: httpx.Response, expected: str) -> UnexpectedAnswer:
+    kind = response.headers.get("Content-Type") or "nothing"
+    return UnexpectedAnswer(
+        f"{response.url} answered {response.status_code} with {kind} where {expected} was expected: is this the "
+        "address of a Backroom API?"
+    )
 
 
 def _json_text(body: object) -> bytes:

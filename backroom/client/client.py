@@ -380,7 +380,7 @@ class Backroom:
 
     def remove(self, job_id: str) -> None:
         """Remove a job that does not run, with its log and its result."""
-        self._channel.call("DELETE", path_to("v1", "jobs", job_id))
+        self._channel.call("DELETE", path_to("v1", "jobs", job_id)).confirm()
 
     def _act(self, job_id: str, verb: str, body: Raw | None = None) -> Job:
         return self._channel.call("POST", path_to("v1", "jobs", job_id, verb), body=body).read(Job.from_json)

@@ -52,4 +52,4 @@ class Keys:
 
     def revoke(self, key_id: str) -> None:
         """Take a key out of use for ever. Raises `NotFound`, and `Conflict` for the last admin key."""
-        self._channel.call("DELETE", path_to("v1", "keys", key_id))
+        self._channel.call("DELETE", path_to("v1", "keys", key_id)).confirm()

@@ -83,7 +83,7 @@ class Schedules:
 
     def remove(self, key: str) -> None:
         """Remove a schedule; the jobs it has made stay. Raises `NotFound`."""
-        self._channel.call("DELETE", path_to("v1", "schedules", key))
+        self._channel.call("DELETE", path_to("v1", "schedules", key)).confirm()
 
     def pause(self, key: str) -> Schedule:
         """Make no more jobs until `resume`, which makes up nothing. Raises `NotFound`."""

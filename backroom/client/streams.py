@@ -100,7 +100,7 @@ class EventStream:
                 away_since = away_since if failed else policy.clock()
                 failed += 1
                 gives_up = policy.clock() - away_since >= self._outage if connected_once else failed > policy.retries
-                if gives_up:
+                if gives_up or (asked or 0) > (self._outage if connected_once else policy.longest_asked):
                     raise problem
             pause = policy.wait(max(failed, 1), asked)
             policy.sleep(pause if self._retry is None else max(pause, self._retry))

@@ -53,7 +53,7 @@ class Webhooks:
 
     def remove(self, endpoint_id: str) -> None:
         """Remove an endpoint with its deliveries: those that are pending are not made. Raises `NotFound`."""
-        self._channel.call("DELETE", path_to("v1", "webhooks", endpoint_id))
+        self._channel.call("DELETE", path_to("v1", "webhooks", endpoint_id)).confirm()
 
     def secret(self) -> WebhookSecret:
         """The secret of the stack: what the jobs' own webhooks are signed with."""

@@ -83,7 +83,8 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = cli.main(list(arguments), prog_name="backroom", standalone_mode=False, obj=session)
     except click.ClickException as error:
-        if session.as_json:
+        if session.as_json or "--json" in arguments:  # it may stand behind what is wrong
+            session.as_json = True
             session.console.error("", {"error": "UsageError", "detail": error.format_message()})
         else:
             error.show()

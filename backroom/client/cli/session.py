@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from backroom.client.cli.console import Cell, Console
-from backroom.client.cli.words import DURATION
+from backroom.client.cli.words import DURATION, duration_text
 from backroom.client.client import DEFAULT_URL, Backroom
 from backroom.client.errors import (
     BackroomAPIError,
@@ -98,15 +98,17 @@ def explain(error: BackroomClientError, console: Console) -> ExitCode:
         console.error("\n".join(words), value)
         return ExitCode.UNREACHABLE
     value |= {"status": error.status, "type": error.type, "title": error.title, "requestId": error.request_id}
-    value["errors"] = [each._asdict() for each in error.errors]
+    value |= {"retryAfter": error.retry_after, "errors": [each._asdict() for each in error.errors]}
     if error.errors:
         words = [error.title, *(f"{each.pointer or '/'}: {each.message}" for each in error.errors)]
     if isinstance(error, Unauthorized):
         words.append("Give a key of this stack with BACKROOM_KEY or --key.")
-    if isinstance(error, ServerError):
+    if error.retry_after is not None:
+        words.append(f"Try again in {duration_text(error.retry_after)}.")
+    if isinstance(error, ServerError) and error.request_id is not None:
         words.append(f"The log of the API has more, under the request id {error.request_id}.")
     console.error("\n".join(words), value)
-    return ExitCode.REFUSED
+    return ExitCode.REFUSED if error.code else ExitCode.UNREACHABLE  # without a code it was said by something else
 
 
 @contextmanager

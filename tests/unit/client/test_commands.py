@@ -484,8 +484,11 @@ def test_wrong_usage_is_exit_code_2(api, backroom, words, said):
     assert api.asked == []
 
 
-def test_wrong_usage_is_told_to_programs_too(backroom):
-    assert backroom("--json", "job") == 2
+@pytest.mark.parametrize(
+    "words", [["--json", "job"], ["job", "--json"], ["jobs", "--state", "x", "--json"], ["jobs", "--colour", "--json"]]
+)
+def test_wrong_usage_is_told_to_programs_too(backroom, words):
+    assert backroom(*words) == 2
     assert json.loads(backroom.err)["error"] == "UsageError"
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from backroom.client import Forbidden, UnexpectedAnswer, Unreachable
+from backroom.client import Forbidden, TooManyRequests, UnexpectedAnswer, Unreachable
 from tests.unit.client.scripted import DROP, HANG, PATIENCE, Say, Stream, events, problem
 
 OVER = Say(204)
@@ -88,6 +88,26 @@ def test_a_stream_that_has_begun_outlasts_an_outage_up_to_a_limit(api, room, tim
     with pytest.raises(Unreachable):
         next(stream)
     assert 60 <= time.now - began < 70
+
+
+def test_a_server_that_asks_for_an_hour_is_not_waited_for(api, room, time):
+    asks = Say(429, problem(429, "too-many-requests"), {"Retry-After": "3600"})
+    api.play(asks)
+    with pytest.raises(TooManyRequests):
+        next(room.events())
+    api.play(Stream(events(("1-0", "added"))), asks)
+    stream = room.events()
+    next(stream)
+    with pytest.raises(TooManyRequests):
+        next(stream)
+    assert 3600 not in time.slept
+
+
+def test_a_server_that_asks_for_a_while_is_waited_for(api, room, time):
+    asks = Say(503, problem(503, "too-many-waits"), {"Retry-After": "50"})
+    api.play(asks, Stream(events(("1-0", "added"))))
+    next(room.events())
+    assert time.slept == [50.0]
 
 
 def test_a_refusal_is_final(api, room):
