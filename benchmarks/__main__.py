@@ -6,8 +6,8 @@ import sys
 __all__: list[str] = []
 
 BENCHMARKS = ("bulk", "drain", "listing", "pickup", "recovery", "timing")
-#: Needs wrk, Node and npm.
-WITH_PEERS = ("submit",)
+#: These need wrk, and ``submit`` Node and npm as well.
+WITH_PEERS = ("streams", "submit")
 
 
 def main() -> None:

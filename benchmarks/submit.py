@@ -49,15 +49,18 @@ NOOP = JobType(
         "additionalProperties": False,
     },
 )
-#: wrk's script: one body for all requests, and the figures on one line.
+#: wrk's script: one body for all requests.
 SCRIPT = """
 wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
 wrk.body = [==[%s]==]
+"""
+#: What comes at the end of every script: the figures on one line.
+DONE = """
 function done(summary, latency, requests)
   local errors = summary.errors
   local broken = errors.connect + errors.read + errors.write + errors.timeout
-  io.write(string.format("FIGURES %%d %%d %%d %%d %%d %%d\\n", summary.requests, summary.duration,
+  io.write(string.format("FIGURES %d %d %d %d %d %d\\n", summary.requests, summary.duration,
     latency:percentile(50), latency:percentile(99), errors.status, broken))
 end
 """
@@ -140,23 +143,17 @@ def _answers(ready: Callable[[], bool]) -> bool:
 
 def load(url: str, body: Any, *, connections: int, seconds: int) -> Figures:
     """Have wrk post one body over and over."""
-    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(SCRIPT % json.dumps(body, separators=(",", ":")))
-        script.flush()
-        command = [
-            "wrk",
-            "-t",
-            "1",
-            "-c",
-            str(connections),
-            "-d",
-            str(seconds),
-            "--timeout",
-            "10",
-            "-s",
-            script.name,
-            url,
-        ]
+    script = SCRIPT % json.dumps(body, separators=(",", ":"))
+    return run_wrk(url, script, connections=connections, seconds=seconds)
+
+
+def run_wrk(url: str, script: str, *, connections: int, seconds: int) -> Figures:
+    """Have wrk send what its ``script`` says."""
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
+        file.write(script + DONE)
+        file.flush()
+        options = f"-t 1 -c {connections} -d {seconds} --timeout 10 -s".split()
+        command = ["wrk", *options, file.name, url]
         printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds + 60).stdout
     found = re.search(r"FIGURES (\d+) (\d+) (\d+) (\d+) (\d+) (\d+)", printed)
     if found is None:

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, TypeVar
 
+import msgspec
 import structlog
 
 from backroom.model.errors import StoreUnavailable
 from backroom.model.job import INTERNAL_QUEUE
 from backroom.store import Event, Store
 from backroom.store.events import EventId
+from services.api.http.line import chunk_of
 
 __all__ = ["ENDINGS", "Batch", "Feed", "Frame", "Subscription", "Topic"]
 
@@ -29,6 +31,9 @@ BLOCK_SECONDS: Final = 1.0
 """How long one read of events waits for the first; also how soon a process that is stopped lets its listeners go."""
 PACE_SECONDS, TOPIC_PACE_SECONDS = 0.005, 0.02
 """Events that come sooner after others than this are read together; the longer one where many are told of them all."""
+LONGEST_PACE_SECONDS, HANDING_SHARE = 0.1, 0.1
+"""Handing events on takes no more than this share of the reader's time: with many listeners they are told less often,
+but at least so often."""
 RETRY_SECONDS: Final = 0.5
 """Pause of the reader while the store is away."""
 BATCH: Final = 1000
@@ -60,8 +65,7 @@ class Topic:
         return self.queues is not None or event.queue != INTERNAL_QUEUE
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(msgspec.Struct, frozen=True):
     """An event as it is sent."""
 
     id: EventId
@@ -81,9 +85,14 @@ class Batch:
         """All of them."""
         return b"".join(frame.data for frame in self.frames)
 
+    @cached_property
+    def chunk(self) -> bytes:
+        """All of them, as a piece of an answer."""
+        return chunk_of(self.data)
+
 
 class Subscription:
-    """Where the reader puts what one subscriber has not taken yet."""
+    """Where the reader puts what one subscriber has not taken yet; or what it calls, while the subscriber sleeps."""
 
     def __init__(self, topic: Topic) -> None:
         self.topic = topic
@@ -91,11 +100,32 @@ class Subscription:
         self._batches: deque[Batch] = deque()
         self._size = 0
         self._missed = False
+        self._write: Callable[[Batch], bool] | None = None
         self.news = threading.Event()
+
+    @contextmanager
+    def handed_to(self, write: Callable[[Batch], bool]) -> Iterator[None]:
+        """While this lasts the reader hands batches to ``write``, which must not wait, until that answers False.
+
+        Then, and if something is here already, there are news.
+        """
+        with self._lock:
+            if not (self._batches or self._missed):
+                self._write = write
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._write = None
 
     def put(self, batch: Batch) -> None:
         """Called by the reader."""
         with self._lock:
+            if self._write is not None:
+                if not self._write(batch):
+                    self._write = None
+                    self.news.set()
+                return
             self._size += len(batch.data)
             if self._size > MOST_BYTES:
                 self._drop()
@@ -110,7 +140,7 @@ class Subscription:
         self.news.set()
 
     def _drop(self) -> None:
-        self._missed = True
+        self._missed, self._write = True, None
         self._batches.clear()
 
     def take(self) -> tuple[list[Batch], bool]:
@@ -216,8 +246,11 @@ class Feed:
                     self._miss()
             if events:
                 position = EventId.parse(events[-1].id)
+                worked = time.thread_time()
                 self._hand_on(events)
+                worked = time.thread_time() - worked
                 pace = TOPIC_PACE_SECONDS if self._of_topics else PACE_SECONDS
+                pace = max(pace, min(worked / HANDING_SHARE, LONGEST_PACE_SECONDS))
                 time.sleep(max(0.0, began + pace - time.monotonic()))
 
     def _hand_on(self, events: Sequence[Event]) -> None:
@@ -229,24 +262,38 @@ class Feed:
                 found = frames[event.id] = self._frame(event)
             return found
 
-        with self._lock:
-            for topic, subscriptions in self._of_topics.items():
-                wanted = [frame(event) for event in events if topic.includes(event)]
-                if wanted:
-                    batch = Batch(wanted)
-                    for subscription in subscriptions:
-                        subscription.put(batch)
-            if self._of_jobs or self._waiting:
-                self._tell_of_jobs(events, frame)
-
-    def _tell_of_jobs(self, events: Sequence[Event], frame: Callable[[Event], Frame]) -> None:
+        of_queues: dict[str, list[Event]] = {}
         for event in events:
-            for subscription in self._of_jobs.get(event.job_id, ()):
-                if subscription.topic.includes(event):
-                    subscription.put(Batch([frame(event)]))
+            of_queues.setdefault(event.queue, []).append(event)
+        with self._lock:
+            # Those who come and go do not wait until all have been told.
+            topics = [
+                (topic, tuple(subscriptions))
+                for topic, subscriptions in self._of_topics.items()
+                if topic.queues is None or not of_queues.keys().isdisjoint(topic.queues)
+            ]
+            of_jobs = self._tell_of_jobs(events) if self._of_jobs or self._waiting else []
+        for topic, subscriptions in topics:
+            only = next(iter(topic.queues)) if topic.queues is not None and len(topic.queues) == 1 else None
+            candidates = events if only is None else of_queues[only]
+            wanted = [frame(event) for event in candidates if topic.includes(event)]
+            if wanted:
+                batch = Batch(wanted)
+                for subscription in subscriptions:
+                    subscription.put(batch)
+        for subscription, event in of_jobs:
+            subscription.put(Batch([frame(event)]))
+
+    def _tell_of_jobs(self, events: Sequence[Event]) -> list[tuple[Subscription, Event]]:
+        """Wake those who wait for the end of a job; who is to be told of single jobs, and what."""
+        found = []
+        for event in events:
+            subscriptions = self._of_jobs.get(event.job_id, ())
+            found += [(each, event) for each in subscriptions if each.topic.includes(event)]
             if event.type in ENDINGS:
                 for notice in self._waiting.get(event.job_id, ()):
                     notice.set()
+        return found
 
     def _notify_all(self) -> None:
         with self._lock:

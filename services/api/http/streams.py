@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, Self, TypedDict, Unpack
 
 import orjson
@@ -15,6 +16,7 @@ from backroom.store.events import EventId
 from backroom.store.records import from_ms
 from services.api.http.answers import Stream
 from services.api.http.feed import ENDINGS, RETRY_SECONDS, Batch, Feed, Frame, Topic
+from services.api.http.line import Line, chunk_of
 
 __all__ = ["EVENT_TYPES", "EventStream", "frame_of"]
 
@@ -26,7 +28,7 @@ EVENT_TYPES: Final = (
 RETRY_MS: Final = 2000
 """How long a browser waits before it connects again."""
 PACE_SECONDS: Final = 0.1
-"""A stream sends no more often than this; what comes in between is sent together."""
+"""A stream that sends for itself does it no more often than this; what comes in between is sent together."""
 PAGE: Final = 500
 GONE_SECONDS: Final = 2.0
 """How often a stream on which nothing happens looks whether its caller is there yet."""
@@ -39,11 +41,14 @@ _HEARTBEAT: Final = b": heartbeat\n"
 def frame_of(event: Event) -> Frame:
     """The event as it is sent."""
     more = {name: _value(name, text) for name, text in event.fields.items()}
-    return Frame(
-        EventId.parse(event.id),
-        _frame(event.type, event.id, event.job_id, event.queue, event.name, from_ms(event.at), more),
-        event.type in ENDINGS,
-    )
+    data = _frame(event.type, event.id, event.job_id, event.queue, event.name, _time_of(event.at), more)
+    return Frame(EventId.parse(event.id), data, event.type in ENDINGS)
+
+
+@lru_cache(maxsize=16)
+def _time_of(ms: int) -> str | None:
+    """A time in words: many events are of the same ms."""
+    return format_time(from_ms(ms))
 
 
 def _value(name: str, text: str) -> Any:
@@ -56,17 +61,10 @@ def _value(name: str, text: str) -> Any:
 
 
 def _frame(
-    kind: str, event_id: str, job_id: str | None, queue: str | None, name: str | None, at: datetime | None,
+    kind: str, event_id: str, job_id: str | None, queue: str | None, name: str | None, at: str | None,
     more: dict[str, Any],
 ) -> bytes:  # fmt: skip
-    data = {
-        "type": kind,
-        "jobId": job_id or None,
-        "queue": queue or None,
-        "name": name or None,
-        "at": format_time(at),
-        **more,
-    }
+    data = {"type": kind, "jobId": job_id or None, "queue": queue or None, "name": name or None, "at": at, **more}
     return b"event: %b\nid: %b\ndata: %b\n\n" % (kind.encode(), event_id.encode(), orjson.dumps(data))
 
 
@@ -76,12 +74,16 @@ class How(TypedDict):
     heartbeat_seconds: float
     #: Called once, when the stream has ended.
     on_close: Callable[[], None]
-    #: Whether the caller has closed the connection.
-    is_gone: Callable[[], bool]
+    #: The connection to the caller.
+    line: Line
 
 
 class EventStream(Stream):
-    """One caller's stream: an iterator of bytes, to be closed once. Holds a thread while it is iterated over."""
+    """One caller's stream: an iterator of bytes, to be closed once. Holds a thread while it is iterated over.
+
+    That thread mostly sleeps: what happens is written to the line by the one who reads it, for all who want to know. It
+    wakes up for one who lags behind, for the heartbeat, and at the end.
+    """
 
     def __init__(
         self,
@@ -91,10 +93,10 @@ class EventStream(Stream):
         *,
         heartbeat_seconds: float,
         on_close: Callable[[], None],
-        is_gone: Callable[[], bool],
+        line: Line,
     ) -> None:
         self._store, self._feed, self._topic = store, feed, topic
-        self._heartbeat_seconds, self._on_close, self._is_gone = heartbeat_seconds, on_close, is_gone
+        self._heartbeat_seconds, self._on_close, self._line = heartbeat_seconds, on_close, line
         #: Everything up to here has been told.
         self._position = EventId(0, 0)
         self._opening: list[bytes] = [_OPENING]
@@ -183,7 +185,7 @@ class EventStream(Stream):
             if missed:
                 yield from self._caught_up()
                 continue
-            data = self._behind_position(batches)
+            data = b"".join(self._behind_position(batches))
             if data:
                 yield data
                 if not self._ended:
@@ -193,25 +195,49 @@ class EventStream(Stream):
 
     def _awaited(self) -> bool:
         """Wait until there is something to look at; False when it is time for a heartbeat."""
-        deadline = time.monotonic() + self._heartbeat_seconds
-        while (left := deadline - time.monotonic()) > 0:
+        if not self._line.is_open:
+            return self._woken()
+        self._line.open()
+        try:
+            with self._subscription.handed_to(self._write):
+                return self._woken()
+        finally:
+            self._line.close()
+            self._line.flush()
+
+    def _woken(self) -> bool:
+        began = time.monotonic()
+        while True:
+            left = max(began, self._line.written_at) + self._heartbeat_seconds - time.monotonic()
+            if left <= 0:
+                return False
             if self._subscription.news.wait(min(left, GONE_SECONDS)):
                 return True
-            if self._is_gone():
+            if self._line.is_gone():
                 self._ended = True
                 return True
-        return False
 
-    def _behind_position(self, batches: Sequence[Batch]) -> bytes:
+    def _write(self, batch: Batch) -> bool:
+        """Called by the feed while this stream sleeps: whether it may sleep on."""
+        parts = self._behind_position([batch])
+        if not parts:
+            return True
+        if self._line.is_chunked:
+            data = batch.chunk if parts[0] is batch.data else chunk_of(b"".join(parts))
+        else:
+            data = b"".join(parts)
+        return self._line.write(data) and not self._ended
+
+    def _behind_position(self, batches: Sequence[Batch]) -> list[bytes]:
         """What is new in the batches, up to the end of the job if it is one job's stream."""
-        parts = []
+        parts: list[bytes] = []
         for batch in batches:
             if batch.frames[0].id > self._position and self._topic.job_id is None:
                 parts.append(batch.data)
                 self._position = batch.frames[-1].id
             else:
                 parts += self._cut(batch.frames)
-        return b"".join(parts)
+        return parts
 
     def _cut(self, frames: Sequence[Frame]) -> list[bytes]:
         """The frames that are new, up to the end of the job if it is one job's stream."""
@@ -253,7 +279,7 @@ class EventStream(Stream):
             self._position = until
 
     def _reset(self, position: EventId) -> bytes:
-        return _frame("reset", str(position), self._topic.job_id, None, None, datetime.now(UTC), {})
+        return _frame("reset", str(position), self._topic.job_id, None, None, format_time(datetime.now(UTC)), {})
 
 
 def _parsed(last_event_id: str) -> EventId | None:

@@ -1,8 +1,5 @@
 """What happens, as it happens."""
 
-import socket
-import ssl
-import struct
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
@@ -13,6 +10,7 @@ from backroom.model.errors import NotFound
 from services.api.http.access import Access
 from services.api.http.answers import Answer
 from services.api.http.feed import Topic
+from services.api.http.line import Line
 from services.api.http.operation import Call, Reply, Resource
 from services.api.http.streams import EVENT_TYPES, EventStream
 from services.api.http.validation import NoBody, NoQuery, Query
@@ -23,8 +21,6 @@ __all__ = ["resource"]
 
 resource = Resource("Events", "What happens, as it happens: server-sent events (text/event-stream).")
 
-STUCK_SECONDS: Final = 30
-"""A caller that takes nothing in for so long, while there is something, has gone away."""
 _STREAM: Final = Reply(
     "Events: `event` is the type, `id` resumes behind it, `data` is {type, jobId, queue, name, at, ...}.",
     schema={"type": "string"},
@@ -99,7 +95,6 @@ def _streamed(call: Call[Any, Any], open_stream: Callable[..., EventStream | Non
     """The answer that streams. Raises `Problem` (503) if no seat is free."""
     backend = call.backend
     backend.seats.take()
-    connection = request.environ.get("gunicorn.socket")
     try:
         stream = open_stream(
             store=backend.store,
@@ -107,7 +102,7 @@ def _streamed(call: Call[Any, Any], open_stream: Callable[..., EventStream | Non
             last_event_id=call.headers.get("Last-Event-ID"),
             heartbeat_seconds=backend.api_settings.heartbeat_seconds,
             on_close=backend.seats.give_back,
-            is_gone=lambda: _is_closed(connection),
+            line=Line(request.environ),
         )
     except BaseException:
         backend.seats.give_back()
@@ -115,23 +110,4 @@ def _streamed(call: Call[Any, Any], open_stream: Callable[..., EventStream | Non
     if stream is None:
         backend.seats.give_back()
         return Answer(204)
-    _give_up_on_who_is_stuck(connection)
     return Answer(200, stream, headers={"X-Accel-Buffering": "no"}, content_type="text/event-stream")
-
-
-def _is_closed(connection: socket.socket | None) -> bool:
-    """Whether the caller has closed the connection; one behind TLS is found closed at the next heartbeat."""
-    if connection is None or isinstance(connection, ssl.SSLSocket):
-        return False
-    try:
-        return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-
-
-def _give_up_on_who_is_stuck(connection: socket.socket | None) -> None:
-    """Let sending fail in the end: a stream whose caller takes nothing in would keep its seat for ever."""
-    if connection is not None:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", STUCK_SECONDS, 0))

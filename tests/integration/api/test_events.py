@@ -1,6 +1,8 @@
 """Server-sent events: what happens, told as it happens, and resumed where one was."""
 
 import itertools
+import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
@@ -223,6 +225,25 @@ def test_many_listen_at_once_and_hear_the_same(api: Api) -> None:
         follower.until_types("waiting")
     for listener in (*listeners, *followers):
         listener.close()
+
+
+def test_one_who_does_not_read_holds_up_nobody_and_hears_all_in_the_end(api: Api) -> None:
+    with socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.settimeout(20)
+        slow.connect(("127.0.0.1", api.port))
+        slow.sendall(b"GET /v1/events?type=added&type=waiting HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        heard = slow.recv(1)
+        with Listener(api, "/v1/events?type=added") as quick:
+            for _ in range(4):
+                api.post("/v1/jobs/bulk", {"jobs": [JOB] * 1000})
+            submit(api)
+            quick.until(lambda each: len(each.told) == 4001)
+        while heard.count(b"\nevent: ") < 8002:
+            heard += slow.recv(1 << 20)
+    ids = [number(event_id.decode()) for event_id in re.findall(rb"\nid: (\S+)", heard)]
+    assert ids == sorted(set(ids))
+    assert b"event: reset" not in heard
 
 
 def test_head_asks_whether_there_is_a_stream_and_holds_nothing(api: Api) -> None:

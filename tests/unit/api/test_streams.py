@@ -12,6 +12,7 @@ from backroom.store import Event, Store, connect
 from backroom.store.events import EventId, Span
 from services.api.http import feed as feeds
 from services.api.http.feed import Feed, Topic
+from services.api.http.line import Line
 from services.api.http.problems import Problem
 from services.api.http.seats import Seats, Tally
 from services.api.http.streams import EVENT_TYPES, EventStream, frame_of
@@ -38,9 +39,7 @@ def feed(store: Store) -> Iterator[Feed]:
 
 
 def listen(store: Store, feed: Feed, topic: Topic = ADDED, after: str | None = None) -> EventStream:
-    stream = EventStream.of_topic(
-        store, feed, topic, after, heartbeat_seconds=10, on_close=lambda: None, is_gone=lambda: False
-    )
+    stream = EventStream.of_topic(store, feed, topic, after, heartbeat_seconds=10, on_close=lambda: None, line=Line({}))
     assert next(stream).startswith(b"retry: ")
     return stream
 
