@@ -10,7 +10,7 @@ import click
 from backroom.client.cli.console import Cell, Column, progress_text
 from backroom.client.cli.emptying import make_sure
 from backroom.client.cli.filters import filter_options, filters_of
-from backroom.client.cli.session import ExitCode, Session, options
+from backroom.client.cli.session import ExitCode, Session, goes_on, options
 from backroom.client.cli.words import DURATION, ago
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ def _command(action: BulkActionKind, text: str, *more: Any) -> click.Command:
             make_sure(session, f"Remove {number} jobs, with their logs and results?")
         found = session.room.bulk.start(action, ids, reset_attempts=given.get("reset_attempts", False), **filters)
         if given["wait"] or wait_for is not None:
-            found = _see_through(session, found, wait_for)
+            with goes_on(session, f"Bulk action {found.id}", f"backroom bulk show {found.id} --wait", found.raw):
+                found = _see_through(session, found, wait_for)
         _tell(session, found)
 
     command: Any = run

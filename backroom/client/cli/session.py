@@ -27,7 +27,9 @@ from backroom.model.states import State
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-__all__ = ["ExitCode", "Session", "each_of", "explain", "options", "state_cell"]
+    from backroom.client.answers.fields import Raw
+
+__all__ = ["ExitCode", "Session", "each_of", "explain", "goes_on", "options", "state_cell"]
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -109,6 +111,17 @@ def explain(error: BackroomClientError, console: Console) -> ExitCode:
         words.append(f"The log of the API has more, under the request id {error.request_id}.")
     console.error("\n".join(words), value)
     return ExitCode.REFUSED if error.code else ExitCode.UNREACHABLE  # without a code it was said by something else
+
+
+@contextmanager
+def goes_on(session: Session, what: str, look: str, raw: Raw) -> Iterator[None]:
+    """Wait for something that goes on without us: one who interrupts it is told what it is, and how to ``look``."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        detail = f"{what} goes on; see: {look}"
+        session.console.error(f"interrupted\n{detail}", {"error": "Interrupted", "detail": detail, "waitedFor": raw})
+        raise
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from backroom.client.cli.console import progress_text
-from backroom.client.cli.session import Session, options
+from backroom.client.cli.session import Session, goes_on, options
 from backroom.client.cli.words import BACKOFF, DURATION, JSON, MOMENT, duration_text
 from backroom.client.errors import JobFailed
 from backroom.model.states import State
@@ -100,7 +100,8 @@ def submit(
     if job.duplicate:
         console.note(f"The id is in use: nothing was submitted, and this is the job that has it. It is {job.state}.")
     if given["wait"] or given["wait_for"] is not None:
-        job = see_through(session, job.id, given["wait_for"])
+        with goes_on(session, f"Job {job.id}", f"backroom result {job.id} --wait", job.raw):
+            job = see_through(session, job.id, given["wait_for"])
         if console.as_json:
             console.json(job.raw)
         if job.state is not State.COMPLETED:

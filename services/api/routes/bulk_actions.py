@@ -209,7 +209,8 @@ def start_bulk_action(call: Call[NoQuery, BulkActionBody]) -> Answer:
 def list_bulk_actions(call: Call[PageQuery, NoBody]) -> Answer:
     """List the bulk actions, newest first.
 
-    They can be read for a while after their end: BACKROOM_KEEP_BULK_ACTIONS_SECONDS.
+    They can be read for a while after their end: BACKROOM_KEEP_BULK_ACTIONS_SECONDS. A page of a key of some queues or
+    job types may be short, or empty, and still have a next one.
     """
     query = call.query
     page = call.backend.store.bulk.page(limit=query.limit, cursor=query.cursor)

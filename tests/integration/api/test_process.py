@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from backroom.local.server import EmbeddedServer
 from backroom.store import Store, connect
-from tests.integration.api.service import TYPES, Api
+from tests.integration.api.service import TYPES, Api, problem
 
 JOB = {"name": "anything", "data": 1}
 
@@ -65,6 +65,23 @@ def test_a_request_is_one_line_of_json_with_its_id_and_probes_are_none(own_api: 
     assert (line["actor"], line["address"]) == ("open", "127.0.0.1")
     assert "a-probe" not in own_api.log
     assert any("open mode" in line["event"] for line in lines)
+
+
+def test_a_defect_is_a_problem_without_details_and_its_traceback_is_in_the_log(
+    own_api: Api, server: EmbeddedServer
+) -> None:
+    job_id = own_api.post("/v1/jobs", JOB).json()["id"]
+    with connect(server.url) as client:
+        store = Store(client, prefix="process")
+        client.hset(store.keys.job(job_id), "attempts", "a word where there must be a number")
+        refused = own_api.get(f"/v1/jobs/{job_id}", headers={"X-Request-Id": "a-defect"})
+        store.actions.remove(job_id)
+    body = problem(refused, 500, "internal-error")
+    assert "a-defect" in body["detail"]
+    assert "number" not in refused.text
+    [line] = [line for line in map(json.loads, own_api.log.splitlines()) if line["event"] == "request failed"]
+    assert (line["request_id"], line["level"], line["path"]) == ("a-defect", "error", f"/v1/jobs/{job_id}")
+    assert "ValueError" in line["exception"]
 
 
 def test_it_ends_on_sigterm_and_leaves_nothing_behind(server: EmbeddedServer, tmp_path: Path) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
-import threading
+import subprocess
+import sys
+import time
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -16,11 +19,26 @@ import pytest
 from backroom.client import Backroom, RetryPolicy
 from backroom.client.cli import session
 from backroom.client.cli.program import cli, run
-from tests.unit.client.scripted import DROP, HANG, Say, Server, Stream, events, problem
+from tests.unit.client.scripted import DROP, HANG, Say, Server, Stream, events, job, problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+PROGRAM: Final = Path(sys.executable).with_name("backroom")
+PATIENCE: Final = 30.0
+ACTION: Final = {
+    "id": "b1",
+    "action": "retry",
+    "state": "running",
+    "total": 1,
+    "succeeded": 0,
+    "skipped": 0,
+    "failed": 0,
+    "filter": None,
+    "createdAt": "2030-01-31T09:00:00.000Z",
+    "finishedAt": None,
+    "detail": None,
+}
 #: What each command cannot do without. A new command that needs more than that fails: add it.
 WORDS: Final[dict[str, list[str]]] = {
     "submit": ["heavy-task"],
@@ -120,9 +138,41 @@ def test_a_command_that_finds_nobody(
     assert url in json.loads(err)["detail"]
 
 
+def interrupted(server: Server, words: list[str], *, after: int) -> subprocess.CompletedProcess[str]:
+    """How the command ends that gets a Ctrl-C when it has sent so many requests."""
+    with subprocess.Popen([PROGRAM, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + PATIENCE
+        while len(server.asked) < after:
+            assert time.monotonic() < deadline, "it does not ask"
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.01)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=PATIENCE)
+        return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+
 @pytest.mark.parametrize("command", ["jobs", "submit", "cancel", "tail", "stats"])
-def test_a_command_that_is_interrupted(shell: Server, capsys: pytest.CaptureFixture[str], command: str) -> None:
+def test_a_command_that_is_interrupted(shell: Server, command: str) -> None:
     shell.play(Stream(events(("1-0", "added")) if command == "tail" else b"{", HANG))
-    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
-    assert run([*command.split(), *COMMANDS[command]]) == 130
-    assert "Traceback" not in capsys.readouterr().err
+    ended = interrupted(shell, [*command.split(), *COMMANDS[command]], after=1)
+    assert ended.returncode == 130
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "raw", "look"),
+    [
+        ("submit heavy-task --wait", job(), "backroom result j1 --wait"),
+        ("bulk retry j1 --wait", ACTION, "backroom bulk show b1 --wait"),
+    ],
+)
+def test_what_was_begun_is_told_to_one_who_does_not_wait_for_its_end(
+    shell: Server, command: str, raw: dict[str, Any], look: str
+) -> None:
+    shell.play(Say(202, raw), Stream(b"{", HANG))
+    ended = interrupted(shell, command.split(), after=2)
+    assert (ended.returncode, ended.stdout, look in ended.stderr) == (130, "", True)
+    shell.play(Say(202, raw), Stream(b"{", HANG))
+    ended = interrupted(shell, [*command.split(), "--json"], after=4)
+    assert (ended.returncode, ended.stdout) == (130, "")
+    assert json.loads(ended.stderr)["waitedFor"] == raw
