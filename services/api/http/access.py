@@ -151,23 +151,36 @@ def _granted(roles: Sequence[str]) -> frozenset[Access]:
 
 
 def _read_keys(settings: Settings) -> list[ConfiguredKey]:
-    text = Path(settings.api_keys_file).read_text("utf-8") if settings.api_keys_file else settings.api_keys
+    source, text = _key_text(settings)
     if text is None:
         return []
     try:
         keys = TypeAdapter(list[ConfiguredKey]).validate_python(json.loads(text))
     except ValidationError as error:
         wrong = "; ".join(f"{'/'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
-        raise ValueError(f"BACKROOM_API_KEYS is not a list of keys: {wrong}") from None
+        raise ValueError(f"{source} is not a list of keys: {wrong}") from None
     except json.JSONDecodeError as error:
-        raise ValueError(f"BACKROOM_API_KEYS is not JSON: {error}") from None
+        raise ValueError(f"{source} is not JSON: {error}") from None
     if not keys:
-        raise ValueError("BACKROOM_API_KEYS is an empty list: leave it out for open mode")
+        raise ValueError(f"{source} is an empty list: leave it out for open mode")
     if twice := [name for name, times in Counter(key.name for key in keys).items() if times > 1]:
-        raise ValueError(f"BACKROOM_API_KEYS has several keys of the name {twice[0]!r}: each needs a name of its own")
+        raise ValueError(f"{source} has several keys of the name {twice[0]!r}: each needs a name of its own")
     if len({key.key for key in keys}) < len(keys):
-        raise ValueError("BACKROOM_API_KEYS has the same key under several names")
+        raise ValueError(f"{source} has the same key under several names")
     return keys
+
+
+def _key_text(settings: Settings) -> tuple[str, str | None]:
+    """The variable that names the keys, and their JSON; None where there are none."""
+    if settings.api_keys_file is None:
+        return "BACKROOM_API_KEYS", settings.api_keys
+    source = "BACKROOM_API_KEYS_FILE"
+    if settings.api_keys is not None:
+        raise ValueError(f"BACKROOM_API_KEYS and {source} are both set: leave one out")
+    try:
+        return source, Path(settings.api_keys_file).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{source} cannot be read: {error}") from None
 
 
 def _principal_of(record: KeyRecord) -> Principal:

@@ -74,7 +74,7 @@ def document(resources: Sequence[Resource], version: str) -> Schema:
                 "key": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "A key of BACKROOM_API_KEYS. None is needed while none is configured.",
+                    "description": "A key of BACKROOM_API_KEYS or POST /v1/keys; none is needed while there are none.",
                 }
             },
         },

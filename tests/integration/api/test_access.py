@@ -424,5 +424,26 @@ def test_keys_that_are_misspelt_stop_the_start(server: EmbeddedServer, tmp_path:
     assert said in str(failure.value)
 
 
+@pytest.mark.parametrize(
+    ("written", "more", "said"),
+    [
+        (None, {}, "BACKROOM_API_KEYS_FILE cannot be read"),
+        (b"caf\xe9", {}, "BACKROOM_API_KEYS_FILE cannot be read"),
+        (b"", {}, "BACKROOM_API_KEYS_FILE is not JSON"),
+        (json.dumps(KEYS).encode(), {"BACKROOM_API_KEYS": json.dumps(KEYS)}, "both set"),
+    ],
+)
+def test_a_file_of_keys_that_is_none_stops_the_start_and_is_named(
+    server: EmbeddedServer, tmp_path: Path, written: bytes | None, more: dict[str, str], said: str
+) -> None:
+    secrets = tmp_path / "keys.json"
+    if written is not None:
+        secrets.write_bytes(written)
+    api = Api(tmp_path, server.url, "never", BACKROOM_API_KEYS_FILE=str(secrets), **more)
+    with pytest.raises(AssertionError, match="did not start") as failure, api:
+        pass
+    assert said in str(failure.value)
+
+
 def test_a_refusal_points_nowhere_when_no_field_is_at_fault(api: Api) -> None:
     assert pointers(api.get("/v1/queues")) == []
