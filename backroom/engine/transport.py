@@ -10,7 +10,6 @@ import os
 import socket
 import time
 import traceback
-from dataclasses import replace
 from queue import Empty
 from typing import Any
 
@@ -19,6 +18,7 @@ from celery.exceptions import ImproperlyConfigured
 from celery.signals import worker_init
 from kombu.transport import virtual
 from kombu.utils.compat import detect_environment
+from msgspec.structs import replace
 from redis import Redis
 from redis.exceptions import RedisError
 

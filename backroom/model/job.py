@@ -1,9 +1,11 @@
 """A job: what a caller submits, and what one reads back."""
 
 import json
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import orjson
 
 from backroom.model.errors import InvalidInput, TooLarge
 from backroom.model.names import check_name, new_id
@@ -38,8 +40,30 @@ DEFAULT_MAX_DEPTH = 64
 MAX_USER_ID_LENGTH = 256
 
 
+#: Left to the standard library, which refuses them.
+_FOREIGN: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+
+
+def _plain_json(value: object) -> str | None:
+    """``value`` as compact JSON text if that comes back as the same value; None: the standard library is to judge.
+
+    orjson writes some things that are not JSON as something else, such as NaN as null, and refuses integers beyond 64
+    bits.
+    """
+    try:
+        text = orjson.dumps(value, option=_FOREIGN)
+    except TypeError:
+        return None
+    return text.decode() if orjson.loads(text) == value else None
+
+
 def compact_json(value: object, pointer: str = "") -> str:
     """``value`` as compact JSON text. Raises `InvalidInput` for NaN, infinities, lone surrogates and foreign types."""
+    plain = _plain_json(value)
+    return _careful_json(value, pointer) if plain is None else plain
+
+
+def _careful_json(value: object, pointer: str) -> str:
     try:
         text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         text.encode()
@@ -70,8 +94,20 @@ def check_depth(value: object, limit: int, pointer: str = "/data") -> None:
             current = level.pop()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewJob:
+def _data_json(data: object, max_depth: int, pointer: str) -> str:
+    """A job's data as compact JSON text. Raises as `check_depth` and `compact_json` do."""
+    plain = _plain_json(data)
+    if plain is None or plain.count("{") + plain.count("[") > max_depth:  # fewer cannot be nested deeper
+        check_depth(data, max_depth, pointer)
+    return _careful_json(data, pointer) if plain is None else plain
+
+
+def _size(text: str) -> int:
+    """Bytes of UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
+class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     """A valid job that is not stored yet; made by `new_job`."""
 
     id: str
@@ -113,11 +149,10 @@ def new_job(
     options = options or JobOptions()
     check_name(name, f"{pointer}/name")
     check_name(queue, f"{pointer}/queue")
-    check_depth(data, max_depth, f"{pointer}/data")
-    text = compact_json(data, f"{pointer}/data")
+    text = _data_json(data, max_depth, f"{pointer}/data")
     if (due := options.run_at_ms()) is not None:
         check_run_at(due, f"{pointer}/options/runAt")
-    size = len(text.encode())
+    size = _size(text)
     if size > max_data_bytes:
         raise TooLarge(f"data of the job ({pointer}/data)", max_data_bytes, size)
     user_id = data.get("userId") if isinstance(data, dict) else None
@@ -134,8 +169,7 @@ def new_job(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Submitted:
+class Submitted(msgspec.Struct, frozen=True):
     """The answer to a submission."""
 
     id: str
@@ -171,8 +205,7 @@ def job_links(job_id: str) -> dict[str, str]:
     return {"self": own, "result": f"{own}/result", "logs": f"{own}/logs", "events": f"{own}/events"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class Job(msgspec.Struct, frozen=True, kw_only=True):
     """A stored job as one reads it."""
 
     id: str
@@ -212,7 +245,7 @@ class Job:
     #: Changes with every change of the job: what an ETag is made of.
     version: str
     #: Every try with its outcome, newest last, at most 50; None when it was not asked for.
-    attempt_log: list[dict[str, Any]] | None = field(default=None)
+    attempt_log: list[dict[str, Any]] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The job in JSON's words, without links."""

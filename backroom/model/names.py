@@ -1,7 +1,7 @@
 """Ids and names: of jobs, job types, queues, schedules and tags."""
 
+import os
 import re
-import secrets
 import time
 
 from backroom.model.errors import InvalidInput
@@ -30,7 +30,7 @@ def check_name(value: object, pointer: str) -> str:
 def new_id(*, milliseconds: int | None = None, randomness: int | None = None) -> str:
     """A UUIDv7 (RFC 9562, 5.7): 48 bits of Unix time in ms, then 74 random bits. Ids made later sort later."""
     milliseconds = time.time_ns() // 1_000_000 if milliseconds is None else milliseconds
-    randomness = secrets.randbits(74) if randomness is None else randomness
+    randomness = int.from_bytes(os.urandom(10)) >> 6 if randomness is None else randomness
     value = (milliseconds << 80) | (0x7 << 76) | ((randomness >> 62) << 64) | (0b10 << 62) | (randomness & (2**62 - 1))
     text = f"{value:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -169,6 +169,8 @@ class JobOptions(CamelModel):
 
     def merged(self, defaults: "JobOptions") -> "JobOptions":
         """These options over ``defaults``: what is given here (and is not null) wins; a start time replaces one."""
+        if not self.model_fields_set:
+            return defaults
         own = {name for name in self.model_fields_set if getattr(self, name) is not None}
         if not defaults.model_fields_set - own:
             return self
@@ -187,6 +189,8 @@ class JobOptions(CamelModel):
 
     def to_dict(self) -> dict[str, Any]:
         """The options that were given, in JSON's words."""
+        if not self.model_fields_set:
+            return {}
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
 
 

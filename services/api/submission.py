@@ -1,11 +1,11 @@
 """From what a caller sent to a stored job: the one road for every submitting call."""
 
-import json
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import msgspec
 
 from backroom.model.errors import FieldError, InvalidInput, NotFound, StoreUnavailable
 from backroom.model.job import DEFAULT_QUEUE, DELIVER_WEBHOOK, Job, NewJob, Submitted, format_time, new_job
@@ -22,8 +22,7 @@ from services.api.views import job_links, job_view, unfinished_headers
 __all__ = ["Draft", "as_submitted", "foreign_id", "known_type", "prepare", "submit_one"]
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(msgspec.Struct, frozen=True):
     """A job as a caller described it, not yet checked against its type."""
 
     name: str
@@ -42,11 +41,16 @@ def prepare(call: Call[Any, Any], drafts: Sequence[Draft]) -> list[NewJob]:
     """
     jobs: list[NewJob] = []
     errors: list[FieldError] = []
+    types: dict[str, KnownType | None] = {}
     trace = call.traceparent
     for place, draft in enumerate(drafts):
         try:
-            job = _prepared(call.backend, call.principal, draft, trace, call.request_id)
-            jobs.append(job if call.claim is None or job.options.job_id else replace(job, id=call.new_id(place)))
+            if draft.name not in types:
+                types[draft.name] = _type_of(call.backend, draft)
+            job = _prepared(call.backend, call.principal, draft, types[draft.name], trace, call.request_id)
+            if call.claim is not None and not job.options.job_id:
+                job = msgspec.structs.replace(job, id=call.new_id(place))
+            jobs.append(job)
         except InvalidInput as error:
             errors += error.errors
     if errors:
@@ -67,13 +71,18 @@ def known_type(backend: Backend, name: str, *, pointer: str) -> KnownType | None
         return None
 
 
-def _prepared(backend: Backend, principal: Principal, draft: Draft, trace: str | None, request_id: str) -> NewJob:
-    settings = backend.settings
+def _type_of(backend: Backend, draft: Draft) -> KnownType | None:
     if draft.name == DELIVER_WEBHOOK:  # nobody offers it, but operators may let pass what nobody offers
         raise InvalidInput.at(f"{draft.pointer}/name", "reserved-name", "is the stack's own: it delivers webhooks")
+    return known_type(backend, draft.name, pointer=f"{draft.pointer}/name")
+
+
+def _prepared(
+    backend: Backend, principal: Principal, draft: Draft, known: KnownType | None, trace: str | None, request_id: str
+) -> NewJob:
+    settings = backend.settings
     options = draft.options
     queue = draft.queue
-    known = known_type(backend, draft.name, pointer=f"{draft.pointer}/name")
     if known is not None:
         queue = queue or known.queue
         options = options.merged(known.defaults)
@@ -109,17 +118,18 @@ def foreign_id(principal: Principal, job_id: str) -> Problem:
     return Problem("forbidden", f"{detail} {principal.name!r}.")
 
 
-def submit_one(call: Call[Any, Any], new: NewJob) -> Answer:
+def submit_one(call: Call[Any, Any], draft: Draft) -> Answer:
     """Store one job and answer it: 202, or 200 for a job id in use or for a job that ended while the caller waited.
 
-    Raises `Problem` (503, nothing stored) if the caller wants to wait and too many do already.
+    Raises as `prepare` does, and `Problem` (503, nothing stored) if the caller wants to wait and too many do already.
     """
+    [new] = prepare(call, [draft])
     wait = call.wait
     if wait is None:
-        job, duplicate = _stored(call, new)
+        job, duplicate = _stored(call, new, draft.data)
         return _answer(job, duplicate=duplicate)
     with call.backend.waiters.seat() as seat:
-        job, duplicate = _stored(call, new)
+        job, duplicate = _stored(call, new, draft.data)
         with suppress(NotFound, StoreUnavailable):  # it is stored already: nothing that happens now may say otherwise
             job = seat.until_finished(job.id, wait)
     return _answer(job, duplicate=duplicate, waited=wait)
@@ -133,7 +143,7 @@ def _answer(job: Job, *, duplicate: bool, waited: int | None = None) -> Answer:
     return Answer(200 if done else 202, {**job_view(job), "duplicate": duplicate}, headers=headers)
 
 
-def _stored(call: Call[Any, Any], new: NewJob) -> tuple[Job, bool]:
+def _stored(call: Call[Any, Any], new: NewJob, data: object) -> tuple[Job, bool]:
     """Store the job; return it as it is now, and whether its id was in use, so that it is another one.
 
     Raises `Problem` (403) if the id is that of a job which the key may not see.
@@ -145,21 +155,21 @@ def _stored(call: Call[Any, Any], new: NewJob) -> tuple[Job, bool]:
     while True:
         [submitted] = store.submission.submit([new], once=call.once)
         if not submitted.duplicate and (not submitted.held or submitted.state is State.DELAYED):
-            return as_submitted(new, submitted), False
+            return as_submitted(new, submitted, data), False
         try:
             return _seen(call.principal, store.inspection.get(new.id)), submitted.duplicate
         except NotFound:
             if not submitted.duplicate:  # it has ended and was removed at once, as removeOnComplete may ask
-                return as_submitted(new, submitted), False
+                return as_submitted(new, submitted, data), False
             # the job that had the id has just been removed: the id is free
         except StoreUnavailable:
             if submitted.duplicate:
                 raise
-            return as_submitted(new, submitted), False
+            return as_submitted(new, submitted, data), False
 
 
-def as_submitted(new: NewJob, submitted: Submitted) -> Job:
-    """The job as it was submitted."""
+def as_submitted(new: NewJob, submitted: Submitted, data: object) -> Job:
+    """The job as it was submitted with this ``data``."""
     options = new.options
     created = datetime.fromtimestamp(submitted.at / 1000, UTC)
     run_at, reason = None, None
@@ -172,7 +182,7 @@ def as_submitted(new: NewJob, submitted: Submitted) -> Job:
         queue=new.queue,
         state=submitted.state,
         state_reason=reason,
-        data=json.loads(new.data),
+        data=data,
         options=options.to_dict(),
         priority=options.priority or 0,
         tags=options.tags or (),

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import IO, Any, Final
 
+import orjson
 from flask import Request
 from werkzeug.datastructures import Headers
 
@@ -27,6 +28,7 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._~:/+=@-]{1,128}\Z")
 _TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")
 _WAIT: Final = re.compile(r"\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?:;.*)?\Z", re.IGNORECASE)
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+_WHITE: Final = b" \t\r\n"
 
 
 def request_id(headers: Headers) -> str:
@@ -100,8 +102,8 @@ def _check_media_type(request: Request) -> None:
 def read_json(request: Request, *, limit: int, what: str = "request body", optional: bool = False) -> object:
     """The parsed body; an empty object for none, where it is ``optional``.
 
-    Parsed by the standard library: unlike faster ones it keeps integers beyond 64 bits. Raises `Problem` (400, 415),
-    `TooLarge` for more than ``limit`` bytes, `InvalidInput` for a body nested out of all reason.
+    Raises `Problem` (400, 415), `TooLarge` for more than ``limit`` bytes, `InvalidInput` for a body nested out of all
+    reason.
     """
     body = _read_body(request, limit=limit, what=what)
     if not body and optional:
@@ -109,6 +111,27 @@ def read_json(request: Request, *, limit: int, what: str = "request body", optio
     if not body:
         raise Problem("bad-request", "This call needs a JSON body, and there is none.")
     _check_media_type(request)
+    return _plain(body) or _with_care(body)
+
+
+def _plain(body: bytes) -> object:
+    """What orjson reads, if it writes it the same way but for white space; else None.
+
+    Nothing can be in such a body that orjson reads otherwise than the standard library, or takes where that refuses: it
+    writes no key twice, no number in another way than it reads it, no NaN, and no half of a surrogate pair.
+    """
+    try:
+        value = orjson.loads(body)
+        written = orjson.dumps(value)
+    except (ValueError, TypeError):
+        return None
+    if written == body or written.translate(None, _WHITE) == body.translate(None, _WHITE):
+        return value
+    return None
+
+
+def _with_care(body: bytes) -> object:
+    """What the standard library reads: unlike faster ones it keeps integers beyond 64 bits, and tells of every key."""
     value, constants = _parsed(body)
     if constants:
         places = [FieldError(place, "not-json", "is not a number of JSON") for place in _places_of_nan(value)]

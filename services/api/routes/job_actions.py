@@ -1,8 +1,8 @@
 """Acting on one job."""
 
-from dataclasses import replace
 from typing import Annotated, Any, Final, Self
 
+from msgspec.structs import replace
 from pydantic import Field, model_validator
 
 from backroom.model.errors import NotFound

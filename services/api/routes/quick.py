@@ -7,7 +7,7 @@ from services.api.http.answers import Answer
 from services.api.http.operation import Call, Resource
 from services.api.http.validation import NoQuery
 from services.api.routes.submit import SUBMIT_HEADERS, SUBMIT_REPLIES
-from services.api.submission import Draft, prepare, submit_one
+from services.api.submission import Draft, submit_one
 
 __all__ = ["resource"]
 
@@ -33,9 +33,8 @@ def enqueue(call: Call[NoQuery, EnqueueBody]) -> Answer:
     """
     data = {"userId": call.body.user_id, "payload": call.body.payload}
     try:
-        [job] = prepare(call, [Draft(JOB_TYPE, data, None, call.body.options)])
+        return submit_one(call, Draft(JOB_TYPE, data, None, call.body.options))
     except InvalidInput as error:  # the data is the body itself here: its pointers begin one level higher
         raise InvalidInput(one._replace(pointer=one.pointer.removeprefix("/data")) for one in error.errors) from None
     except TooLarge as error:
         raise TooLarge("payload (/payload)", error.limit, error.size) from None
-    return submit_one(call, job)

@@ -1,8 +1,9 @@
 """Schedules: jobs that are made again and again."""
 
 import time
-from dataclasses import replace
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from backroom.model.errors import NotFound
 from backroom.model.job import NewJob, Submitted, compact_json
@@ -220,5 +221,5 @@ def run_schedule(call: Call[NoQuery, NoBody]) -> Answer:
             data=compact_json(wanted.data),
             options=wanted.options,
         )
-        job = as_submitted(new, submitted)
+        job = as_submitted(new, submitted, wanted.data)
     return Answer(202, job_view(job), headers={"Location": job_links(job.id)["self"]})

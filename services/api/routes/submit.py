@@ -8,7 +8,7 @@ from services.api.http.answers import Answer
 from services.api.http.operation import Call, Reply, Resource
 from services.api.http.validation import NoQuery
 from services.api.schemas import SubmittedJob
-from services.api.submission import Draft, prepare, submit_one
+from services.api.submission import Draft, submit_one
 
 __all__ = ["SUBMIT_HEADERS", "SUBMIT_REPLIES", "resource"]
 
@@ -53,5 +53,4 @@ def submit(call: Call[NoQuery, JobBody]) -> Answer:
     where the job has none of its own. The answer is sent when the job is stored, and never before.
     """
     body = call.body
-    [job] = prepare(call, [Draft(body.name, body.data, body.queue, body.options)])
-    return submit_one(call, job)
+    return submit_one(call, Draft(body.name, body.data, body.queue, body.options))

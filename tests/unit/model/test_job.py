@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
+from enum import Enum
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -14,12 +17,29 @@ from backroom.model.errors import InvalidInput, TooLarge
 from backroom.model.job import NewJob, compact_json, format_time, new_job
 from backroom.model.options import parse_options
 
+
+class Colour(Enum):
+    RED = "red"
+
+
+@dataclass
+class Point:
+    x: int
+    y: int
+
+
 json_values = st.recursive(
     st.none()
     | st.booleans()
     | st.integers(-(2**63), 2**64)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+#: Without floats, of which each has several texts.
+json_texts = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=20,
 )
@@ -66,6 +86,10 @@ def test_a_job_goes_to_the_default_queue_unless_one_is_named() -> None:
         ({"a": {1, 2}}, "invalid-json"),
         (b"bytes", "invalid-json"),
         ({(1, 2): 3}, "invalid-json"),
+        ({"a": UUID(int=7)}, "invalid-json"),
+        ([datetime(2030, 1, 2, tzinfo=UTC)], "invalid-json"),
+        (Colour.RED, "invalid-json"),
+        ({"a": Point(1, 2)}, "invalid-json"),
     ],
 )
 def test_data_that_is_no_json_is_refused(data: object, code: str) -> None:
@@ -126,6 +150,15 @@ def test_a_start_time_that_the_store_cannot_keep_is_refused() -> None:
 )
 def test_jobs_are_listed_by_a_user_id_that_is_text(data: object, user_id: str | None) -> None:
     assert a_job(data).user_id == user_id
+
+
+@given(json_texts)
+def test_json_is_as_compact_as_can_be(value: object) -> None:
+    assert compact_json(value) == json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def test_what_the_standard_library_takes_for_json_is_taken() -> None:
+    assert compact_json({"a": (1, 2), 3: None, "n": 2**64}) == '{"a":[1,2],"3":null,"n":18446744073709551616}'
 
 
 def test_numbers_beyond_a_double_survive() -> None:
