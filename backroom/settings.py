@@ -125,6 +125,27 @@ class Settings(BaseSettings):
         le=10_000_000,
         description="At most this many deliveries of a webhook wait or are retried; more are dropped, and counted.",
     )
+    webhook_slots_percent: int = Field(
+        50,
+        ge=1,
+        le=100,
+        description="At most this share of the slots of all workers together delivers webhooks at once, in percent; "
+        "one slot at least.",
+    )
+    webhook_at_once: int = Field(
+        10,
+        ge=1,
+        le=10_000,
+        description="At most this many deliveries to one receiver are made at once, and one while it is slow to "
+        "answer.",
+    )
+    webhook_disable_after_seconds: int = Field(
+        5 * 86_400,
+        ge=0,
+        le=365 * 86_400,
+        description="An endpoint of webhooks that has failed for this long without one success is disabled, in "
+        "seconds; 0: never.",
+    )
     webhook_ca_file: str | None = Field(
         None, description="A PEM file of certificate authorities that replaces the public ones for webhooks."
     )

@@ -69,15 +69,19 @@ class Webhooks:
             path = path_to("v1", "webhooks", endpoint_id, "rotate-secret")
         return self._channel.call("POST", path).read(WebhookSecret.from_json)
 
-    def deliveries(self, endpoint_id: str | None = None, *, limit: int | None = None) -> Iterator[Delivery]:
+    def deliveries(
+        self, endpoint_id: str | None = None, *, state: str | Sequence[str] = (), limit: int | None = None
+    ) -> Iterator[Delivery]:
         """The deliveries of an endpoint, or (None) of the jobs' own webhooks, the newest first.
 
-        They are fetched page by page as they are asked for; ``limit``: at most so many. Raises `NotFound`.
+        They are fetched page by page as they are asked for. ``state``: only those that are ``pending``, ``delivered``
+        or ``failed``; several mean any of them. ``limit``: at most so many. Raises `NotFound`, `InvalidInput`.
         """
         path = "/v1/webhooks/deliveries"
         if endpoint_id is not None:
             path = path_to("v1", "webhooks", endpoint_id, "deliveries")
-        return islice(pages(self._channel, path, "deliveries", Delivery.from_json), limit)
+        query = {"state": [state] if isinstance(state, str) else [*state]}
+        return islice(pages(self._channel, path, "deliveries", Delivery.from_json, query), limit)
 
     def delivery(self, delivery_id: str) -> Delivery:
         """One delivery. Raises `NotFound`."""

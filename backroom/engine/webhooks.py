@@ -33,6 +33,10 @@ JITTER: Final = 0.2
 _LONGEST_ERROR: Final = 500
 _OK: Final = range(200, 300)
 _GONE: Final = 410
+_REASONS: Final = {
+    "gone": "it answered 410",
+    "failing": "every try has failed for BACKROOM_WEBHOOK_DISABLE_AFTER_SECONDS",
+}
 
 
 class _NotDelivered(Exception):
@@ -145,7 +149,7 @@ class _Attempt:
         error = None if error is None else error[:_LONGEST_ERROR]
         next_at = None if pause is None else round((time.time() + pause) * 1000)
         tried = Try(at=round(self._at * 1000), status=status, duration_ms=milliseconds, error=error)
-        self._store.deliveries.record(self._id, tried, state, url=parcel.url, next_at=next_at, disable=disable)
+        reason = self._store.deliveries.record(self._id, tried, state, url=parcel.url, next_at=next_at, disable=disable)
         logger.log(
             logging.INFO if state == "delivered" else logging.WARNING,
             "webhook %s (job.%s of job %s) to %s: %s in %d ms%s",
@@ -157,6 +161,8 @@ class _Attempt:
             milliseconds,
             "" if pause is None else f", again in {pause:.0f} s",
         )
+        if reason is not None:
+            logger.warning("endpoint %s at %s is disabled: %s", parcel.endpoint, _where(parcel.url), _REASONS[reason])
 
 
 def _where(url: str) -> str:

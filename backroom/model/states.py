@@ -1,8 +1,9 @@
-"""The states of a job: BullMQ's words and two more (``cancelled``, ``expired``)."""
+"""The states of a job: BullMQ's words and two more (``cancelled``, ``expired``); and those of a delivery."""
 
 from enum import StrEnum
+from typing import Final, Literal, get_args
 
-__all__ = ["FINISHED", "State"]
+__all__ = ["DELIVERY_STATES", "FINISHED", "DeliveryState", "State"]
 
 
 class State(StrEnum):
@@ -28,3 +29,7 @@ class State(StrEnum):
 
 #: The states from which nothing follows by itself.
 FINISHED = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED, State.EXPIRED})
+
+#: pending: it waits for its first try, or for another one; failed: for good.
+DeliveryState = Literal["pending", "delivered", "failed"]
+DELIVERY_STATES: Final[tuple[DeliveryState, ...]] = get_args(DeliveryState)

@@ -3,7 +3,7 @@
 from backroom.store.connection import connect
 from backroom.store.events import Event
 from backroom.store.listing import Page
-from backroom.store.metrics import Histogram, MetricsSnapshot
+from backroom.store.metrics import Histogram, MetricsSnapshot, WebhookNumbers
 from backroom.store.query import JobQuery
 from backroom.store.queues import Limits, QueueView, Rate
 from backroom.store.store import Store
@@ -19,6 +19,7 @@ __all__ = [
     "QueueView",
     "Rate",
     "Store",
+    "WebhookNumbers",
     "WorkerView",
     "connect",
 ]

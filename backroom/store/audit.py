@@ -7,6 +7,7 @@ import heapq
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final, Literal, NamedTuple
 
 from backroom.model.job import format_time
@@ -16,11 +17,13 @@ from backroom.store.positions import not_of_this_list, opaque, transparent
 from backroom.store.records import from_ms
 from backroom.store.scripts import pack
 
-__all__ = ["MAX_NOTED_AT_ONCE", "Audit", "AuditEntry", "AuditPage", "Book"]
+__all__ = ["MAX_NOTED_AT_ONCE", "STACK", "Audit", "AuditEntry", "AuditPage", "Book", "audit_fields"]
 
 #: ``acts``: what was done, but for submissions. ``rest``: submissions, and what was refused.
 Book = Literal["acts", "rest"]
 
+#: Who acts where nobody asked for it: no key can have this name.
+STACK: Final = "(stack)"
 #: Bounds the time that one call holds Redis.
 MAX_NOTED_AT_ONCE: Final = 500
 #: A page looks at no more than so many entries; then it ends early, with a cursor to go on.
@@ -34,7 +37,7 @@ class AuditEntry:
 
     #: ms since 1970, by the clock of the API.
     at: int
-    #: The name of the key; ``open`` where there are none; None: no key, or a wrong one.
+    #: The name of the key; ``open`` where there are none; `STACK`: nobody asked for it; None: no key, or a wrong one.
     actor: str | None
     #: The operation, such as ``pause_queue``.
     action: str
@@ -88,7 +91,7 @@ class Audit(Part):
         """Write down at most `MAX_NOTED_AT_ONCE` entries; each book keeps about ``keep``."""
         if len(entries) > MAX_NOTED_AT_ONCE:
             raise ValueError(f"note takes {MAX_NOTED_AT_ONCE} entries at once, not {len(entries)}")
-        self._run("audit", pack([[book, *_fields(entry)] for book, entry in entries]), keep)
+        self._run("audit", pack([[book, *chain(*audit_fields(entry).items())] for book, entry in entries]), keep)
 
     def page(
         self,
@@ -138,12 +141,17 @@ class Audit(Part):
             end = f"({rows[-1][0]}"
 
 
-def _fields(entry: AuditEntry) -> list[str]:
-    """Always the same ones in the same order: so the stream keeps their names once."""
-    return [
-        *("at", str(entry.at), "actor", json.dumps(entry.actor), "action", entry.action, "target", entry.target),
-        *("status", str(entry.status), "request", entry.request_id, "address", entry.address),
-    ]
+def audit_fields(entry: AuditEntry) -> dict[str, str]:
+    """An entry as it is kept: always the same fields in the same order, so the stream keeps their names once."""
+    return {
+        "at": str(entry.at),
+        "actor": json.dumps(entry.actor),
+        "action": entry.action,
+        "target": entry.target,
+        "status": str(entry.status),
+        "request": entry.request_id,
+        "address": entry.address,
+    }
 
 
 def _entry(fields: dict[str, str]) -> AuditEntry:

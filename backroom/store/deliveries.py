@@ -4,25 +4,28 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final
 
 from redis import Redis
 
-from backroom.model.errors import InvalidInput, NotDeliverable, NotFound
+from backroom.model.errors import NotDeliverable, NotFound
 from backroom.model.job import format_time
 from backroom.model.names import is_name
+from backroom.model.states import DeliveryState
 from backroom.settings import Settings
+from backroom.store.audit import STACK, AuditEntry, audit_fields
 from backroom.store.connection import store_errors
 from backroom.store.keys import Keys
 from backroom.store.outbox import delivery_job
 from backroom.store.part import Part
+from backroom.store.positions import ANYWHERE, Cursor, Position, Walk, decode_cursor, encode_cursor, fingerprint
 from backroom.store.records import from_ms
 from backroom.store.scripts import ScriptRunner, pack
 from backroom.store.webhooks import OWN, Webhooks
 
-__all__ = ["Deliveries", "DeliveryPage", "DeliveryState", "DeliveryView", "Parcel", "Try"]
+__all__ = ["Deliveries", "DeliveryPage", "DeliveryView", "Parcel", "Try"]
 
-DeliveryState = Literal["pending", "delivered", "failed"]
+_LIST_NAME: Final = "deliveries"
 _FIELDS = ("webhook", "url", "event", "job", "message", "state", "at", "made", "next")
 #: How long, and how often, `Deliveries.redeliver` looks whether the try before has ended, in seconds.
 _PATIENCE, _LOOK = 2.0, 0.02
@@ -99,6 +102,8 @@ class DeliveryPage:
 class Parcel:
     """All that is needed for a try to deliver."""
 
+    #: None: the job's own webhook.
+    endpoint: str | None
     url: str
     message_id: str
     event: str
@@ -127,22 +132,25 @@ class Deliveries(Part):
             return view
         raise NotFound("delivery", delivery_id)
 
-    def page(self, webhook: str, *, limit: int = 50, cursor: str | None = None) -> DeliveryPage:
-        """The deliveries of an endpoint, or of `OWN`, the newest first; none is repeated, none is skipped.
+    def page(
+        self, webhook: str, *, states: Sequence[DeliveryState] = (), limit: int = 50, cursor: str | None = None
+    ) -> DeliveryPage:
+        """The deliveries of an endpoint, or of `OWN`, the newest first; ``states``: only those that are so; (): all.
 
-        Raises `InvalidInput` for a cursor that is none.
+        None is repeated, and none is skipped but one that comes to a wanted state meanwhile. Raises `InvalidInput` for
+        a cursor of another list.
         """
-        if cursor is not None and not (cursor.isascii() and cursor.isdecimal()):
-            raise InvalidInput.at("/cursor", "invalid-cursor", "is not the 'next' of a page of this list")
-        key = self._keys.webhook(f"{webhook}:deliveries")
+        of = f"{_LIST_NAME}:{fingerprint([webhook, set(states)])}"
+        after = None if cursor is None else decode_cursor(of, cursor).after
+        keys = [self._keys.webhook(f"{webhook}:{each}") for each in dict.fromkeys(states) or ("deliveries",)]
+        places: list[Position] = []
         with store_errors():
-            top = "+inf" if cursor is None else f"({cursor}"
-            rows = self._redis.zrange(
-                key, top, "-inf", byscore=True, desc=True, offset=0, num=limit + 1, withscores=True
-            )
-        more = len(rows) > limit
-        rows = rows[:limit]
-        return DeliveryPage(self._views([row[0] for row in rows]), str(int(rows[-1][1])) if more else None)
+            for place in Walk(self._redis, keys, ANYWHERE, after, descending=True, first=limit + 1):
+                if len(places) == limit:
+                    following = encode_cursor(of, Cursor(places[-1], 0))
+                    return DeliveryPage(self._views([each.id for each in places]), following)
+                places.append(place)
+        return DeliveryPage(self._views([each.id for each in places]), None)
 
     def parcel(self, delivery_id: str) -> Parcel:
         """What is to be sent. Raises `NotFound` if it, or its endpoint, has been removed."""
@@ -157,6 +165,7 @@ class Deliveries(Part):
             if endpoint.disabled_reason is not None:
                 refused = f"the endpoint is disabled ({endpoint.disabled_reason})"
         return Parcel(
+            endpoint=None if webhook == OWN else webhook,
             url=url,
             message_id=found["message"],
             event=found["event"],
@@ -178,10 +187,28 @@ class Deliveries(Part):
         url: str,
         next_at: int | None = None,
         disable: str | None = None,
-    ) -> None:
-        """Keep how a try ended; ``disable``: the reason for which its endpoint is told nothing from now on."""
+    ) -> str | None:
+        """Keep how a try ended; ``disable``: the reason for which its endpoint is told nothing from now on.
+
+        An endpoint of which nothing but failures came for too long is disabled as well. Returns the reason for which
+        the endpoint has been disabled now, if it has been.
+        """
         text = json.dumps([tried.at, tried.status, tried.duration_ms, tried.error], separators=(",", ":"))
-        self._run("record_delivery", delivery_id, text, state, "" if next_at is None else next_at, url, disable or "")
+        noted = AuditEntry(
+            at=time.time_ns() // 1_000_000,
+            actor=STACK,
+            action="disable_webhook",
+            target="",  # what is disabled, which the script knows
+            status=200,
+            request_id="",
+            address="",
+        )
+        fields = [word for name, word in audit_fields(noted).items() if name != "target" for word in (name, word)]
+        reason: str | None = self._run(
+            "record_delivery",
+            *(delivery_id, text, state, "" if next_at is None else next_at, url, disable or "", pack(fields)),
+        )
+        return reason or None
 
     def redeliver(self, delivery_id: str) -> DeliveryView:
         """Deliver again, under the same ``webhook-id`` and with all tries; one that is pending is tried at once.

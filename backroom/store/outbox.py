@@ -11,6 +11,7 @@ import logging
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from redis import Redis
 
@@ -119,6 +120,7 @@ class Outbox(Part):
             delivery_id = _id_of(seed, entry_id, webhook)
             fields = {
                 "url": url,
+                "lane": _lane_of(url) if webhook == OWN else webhook,
                 "event": event,
                 "job": notice["job"],
                 "message": "msg_" + _id_of(seed, entry_id, "").replace("-", ""),
@@ -136,6 +138,12 @@ def _id_of(seed: str, entry_id: str, webhook: str) -> str:
     digest = hashlib.sha256(f"{seed}/{entry_id}/{webhook}".encode()).digest()
     milliseconds = int(entry_id.partition("-")[0])
     return new_id(milliseconds=milliseconds, randomness=int.from_bytes(digest) >> (256 - _RANDOM_BITS))
+
+
+def _lane_of(url: str) -> str:
+    """The name of the receiver: of all addresses with the same scheme, host and port. No endpoint has one like it."""
+    parts = urlsplit(url)
+    return "own-" + hashlib.sha256(f"{parts.scheme}://{parts.netloc.lower()}".encode()).hexdigest()[:32]
 
 
 def _body(entry_id: str, notice: Notice) -> str:

@@ -32,6 +32,9 @@ from backroom.store.workers import Workers
 
 __all__ = ["Store"]
 
+#: A receiver of webhooks that takes more than this part of the time it may take is slow.
+SLOW_PART = 3
+
 
 class Store:
     """Everything about jobs in Redis. Safe to share between threads; make a new one after a fork.
@@ -57,6 +60,10 @@ class Store:
                 "webhookBytes": settings.webhook_max_bytes,
                 "webhookKeepAge": settings.webhook_keep_seconds * 1000,
                 "webhookKeepCount": settings.webhook_keep_count,
+                "webhookAtOnce": settings.webhook_at_once,
+                "webhookSlots": settings.webhook_slots_percent,
+                "webhookSlow": round(settings.webhook_timeout_seconds * 1000 / SLOW_PART),
+                "webhookDisableAfter": settings.webhook_disable_after_seconds * 1000,
             },
         )
         parts = (redis, self.keys, scripts)

@@ -24,7 +24,7 @@ OWN: Final = "jobs"
 #: Deliveries forgotten in one call when an endpoint is removed.
 _FORGOTTEN_AT_ONCE = 500
 
-_FIELDS = ("url", "events", "description", "created", "disabled", "disabledAt", "oldUntil", "dropped")
+_FIELDS = ("url", "events", "description", "created", "disabled", "disabledAt", "failingSince", "oldUntil", "dropped")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +36,11 @@ class EndpointView:
     events: tuple[str, ...]
     description: str | None
     created_at: int
-    #: Why it is told nothing: ``gone`` (it answered 410) or ``by-hand``; None: it is told.
+    #: Why it is told nothing: ``gone`` (it answered 410), ``failing`` (for too long) or ``by-hand``; None: it is told.
     disabled_reason: str | None
     disabled_at: int | None
+    #: Since when every try has failed; None: the last one did not.
+    failing_since: int | None
     #: Until when the secret before the newest signs as well.
     old_secret_until: int | None
     #: Deliveries that wait or are retried.
@@ -56,6 +58,7 @@ class EndpointView:
             "enabled": self.disabled_reason is None,
             "disabledReason": self.disabled_reason,
             "disabledAt": format_time(from_ms(self.disabled_at)),
+            "failingSince": format_time(from_ms(self.failing_since)),
             "createdAt": format_time(from_ms(self.created_at)),
             "oldSecretUntil": format_time(from_ms(self.old_secret_until)),
             "pending": self.pending,
@@ -172,13 +175,11 @@ class Webhooks(Part):
             pipeline = self._redis.pipeline(transaction=False)
             for endpoint_id in ids:
                 pipeline.hmget(self._keys.webhook(endpoint_id), *_FIELDS)
-                pipeline.zcard(self._keys.webhook(f"{endpoint_id}:deliveries"))
-                pipeline.zcard(self._keys.webhook(f"{endpoint_id}:ended"))
+                pipeline.zcard(self._keys.webhook(f"{endpoint_id}:pending"))
             answers = pipeline.execute()
-        found = zip(ids, answers[::3], answers[1::3], answers[2::3], strict=True)
         return [
-            _view(endpoint_id, dict(zip(_FIELDS, values, strict=True)), deliveries - ended)
-            for endpoint_id, values, deliveries, ended in found
+            _view(endpoint_id, dict(zip(_FIELDS, values, strict=True)), pending)
+            for endpoint_id, values, pending in zip(ids, answers[::2], answers[1::2], strict=True)
             if values[0] is not None
         ]
 
@@ -198,6 +199,7 @@ def _view(endpoint_id: str, record: Mapping[str, str | None], pending: int) -> E
         created_at=int(record["created"] or 0),
         disabled_reason=record["disabled"],
         disabled_at=None if record["disabledAt"] is None else int(record["disabledAt"]),
+        failing_since=None if record["failingSince"] is None else int(record["failingSince"]),
         old_secret_until=None if record["oldUntil"] is None else int(record["oldUntil"]),
         pending=pending,
         dropped=int(record["dropped"] or 0),

@@ -68,7 +68,8 @@ class Workers(Part):
     def beat(self, view: WorkerView) -> Wish | None:
         """Say that the worker is there; the store knows when it said so. Returns what it was asked to do meanwhile."""
         text = json.dumps(asdict(view), separators=(",", ":"))
-        wish = self._run("beat", view.id, text, GONE_AFTER_SECONDS)
+        slots = view.slots if view.state == "running" else 0
+        wish = self._run("beat", view.id, text, GONE_AFTER_SECONDS, slots)
         return wish if wish in WISHES else None
 
     def ask(self, worker: str, wish: Wish) -> None:
@@ -85,6 +86,7 @@ class Workers(Part):
         with store_errors():
             pipeline = self._redis.pipeline(transaction=False)
             pipeline.zrem(self._keys.single("workers"), worker)
+            pipeline.hdel(self._keys.single("slots"), worker)
             pipeline.delete(
                 self._keys.worker(worker),
                 self._keys.single(f"types:of:{worker}"),

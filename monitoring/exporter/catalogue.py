@@ -48,6 +48,13 @@ __all__ = [
     "SUBMITTED",
     "UP",
     "WAIT",
+    "WEBHOOK_ATTEMPTS",
+    "WEBHOOK_DELAY",
+    "WEBHOOK_DELIVERIES",
+    "WEBHOOK_ENDPOINTS",
+    "WEBHOOK_OUTBOX",
+    "WEBHOOK_OUTBOX_AGE",
+    "WEBHOOK_PENDING",
     "WORKERS",
     "Family",
 ]
@@ -155,6 +162,27 @@ HEARTBEAT: Final = _family(
 SCHEDULER_TICK: Final = _family(
     "backroom_scheduler_last_tick_timestamp_seconds", "gauge", "When the scheduler last did its rounds.", ("scheduler",)
 )
+
+# Webhooks.
+WEBHOOK_ATTEMPTS: Final = _family(
+    "backroom_webhook_attempts_total", "counter", "Calls of receivers, by outcome.", ("outcome",)
+)
+WEBHOOK_DELIVERIES: Final = _family(
+    "backroom_webhook_deliveries_total", "counter", "Deliveries that came to an end, by outcome.", ("outcome",)
+)
+WEBHOOK_DELAY: Final = _family(
+    "backroom_webhook_delivery_delay_seconds", "histogram", "From the event to the call that delivered it."
+)
+WEBHOOK_PENDING: Final = _family(
+    "backroom_webhook_deliveries_pending", "gauge", "Deliveries that wait or are tried again."
+)
+WEBHOOK_OUTBOX: Final = _family("backroom_webhook_outbox_notices", "gauge", "Notices that are no deliveries yet.")
+WEBHOOK_OUTBOX_AGE: Final = _family(
+    "backroom_webhook_outbox_oldest_age_seconds",
+    "gauge",
+    "How long the oldest notice has been in the outbox; 0 if it is empty.",
+)
+WEBHOOK_ENDPOINTS: Final = _family("backroom_webhook_endpoints", "gauge", "Endpoints, by state.", ("state",))
 
 # Redis.
 REDIS_INFO: Final = _family(

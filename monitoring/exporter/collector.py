@@ -18,6 +18,7 @@ from monitoring.exporter import catalogue
 from monitoring.exporter.job_metrics import JobMetrics
 from monitoring.exporter.redis_info import SECTIONS, redis_metrics
 from monitoring.exporter.settings import ExporterSettings
+from monitoring.exporter.webhook_metrics import webhook_metrics
 
 __all__ = ["StackCollector"]
 
@@ -73,7 +74,9 @@ class StackCollector(Collector):
             return list(redis_metrics(self._store.redis.info(*SECTIONS)))
 
     def _read_jobs(self) -> list[Metric]:
-        return self._job_metrics.families(self._store.metrics.read(), self._store.job_types.list())
+        snapshot = self._store.metrics.read()
+        families = self._job_metrics.families(snapshot, self._store.job_types.list())
+        return [*families, *webhook_metrics(snapshot.webhooks)]
 
     def _note_failure(self, name: str, error: Exception) -> None:
         with self._lock:

@@ -4,7 +4,6 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from heapq import nlargest
-from itertools import accumulate
 from typing import Final
 
 from prometheus_client import Metric
@@ -17,6 +16,7 @@ from backroom.store.metrics import RUN_BUCKETS, WAIT_BUCKETS
 from monitoring.exporter import catalogue
 from monitoring.exporter.cardinality import OTHER, Admission
 from monitoring.exporter.catalogue import Family
+from monitoring.exporter.histograms import below_each
 from monitoring.exporter.settings import ExporterSettings
 
 __all__ = ["MOST_SCHEDULERS", "JobMetrics"]
@@ -168,14 +168,10 @@ def _histograms(
     histograms: Mapping[Pair, Histogram],
     members: Mapping[Pair, Sequence[Pair]],
 ) -> Metric:
-    """The store counts what fell between two bounds, Prometheus what fell below each."""
-    names = [*(str(float(bound)) for bound in bounds), "+Inf"]
-    none = Histogram(tuple(bounds), (0,) * len(names), 0)
     metric = family.histogram()
     for label, group in members.items():
-        found = [histograms.get(pair, none) for pair in group]
-        below = accumulate(map(sum, zip(*(histogram.counts for histogram in found), strict=True)))
-        metric.add_metric(label, list(zip(names, below, strict=True)), sum(histogram.sum for histogram in found))
+        found = [histograms[pair] for pair in group if pair in histograms]
+        metric.add_metric(label, below_each(bounds, found), sum(histogram.sum for histogram in found))
     return metric
 
 

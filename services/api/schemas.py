@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from backroom.model.options import JobOptions
-from backroom.model.states import State
+from backroom.model.states import DeliveryState, State
 from backroom.model.webhooks import WebhookEvent
 
 __all__ = [
@@ -405,9 +405,13 @@ class AuditEntryView(View):
 
     at: datetime
     actor: str | None = Field(
-        description="The name of the key; open: there were no keys; null: no key was sent, or a wrong one."
+        description="The name of the key; open: there were no keys; (stack): nobody asked for it; null: no key was "
+        "sent, or a wrong one."
     )
-    action: str = Field(description="An operationId of this document; unknown: there is no such operation.")
+    action: str = Field(
+        description="An operationId of this document, or disable_webhook, which the stack does by itself; unknown: "
+        "there is no such operation."
+    )
     target: str = Field(description="The address of what was acted on, or of what was made.")
     outcome: Literal["done", "refused"]
     status: int = Field(description="The status of the answer.")
@@ -430,10 +434,11 @@ class WebhookView(View):
     events: list[WebhookEvent]
     description: str | None
     enabled: bool = Field(description="Whether it is told of jobs.")
-    disabled_reason: Literal["gone", "by-hand"] | None = Field(
-        description="gone: it answered 410; null: it is enabled."
+    disabled_reason: Literal["gone", "failing", "by-hand"] | None = Field(
+        description="gone: it answered 410; failing: every try has failed for days; null: it is enabled."
     )
     disabled_at: datetime | None
+    failing_since: datetime | None = Field(description="Since when every try has failed; null: the last one did not.")
     created_at: datetime
     old_secret_until: datetime | None = Field(description="Until when the secret before the newest signs, or signed.")
     pending: int = Field(description="Deliveries that wait or are tried again.")
@@ -478,7 +483,7 @@ class DeliveryView(View):
     type: str = Field(description="The type of the message, such as job.completed.")
     job_id: str
     webhook_id: str = Field(description="The header webhook-id: the same in every try.")
-    state: Literal["pending", "delivered", "failed"]
+    state: DeliveryState
     at: datetime = Field(description="When the event was.")
     attempts_made: int
     attempts: list[DeliveryAttempt] = Field(description="The newest 50, the newest last.")

@@ -19,8 +19,10 @@ class WebhookEndpoint:
     events: tuple[str, ...]
     description: str | None
     enabled: bool
-    #: ``gone``: it answered 410; ``by-hand``; None: it is enabled.
+    #: ``gone``: it answered 410; ``failing``: for days; ``by-hand``; None: it is enabled.
     disabled_reason: str | None
+    #: Since when every try has failed; None: the last one did not.
+    failing_since: datetime | None
     created_at: datetime
     #: Deliveries that wait or are tried again.
     pending: int
@@ -40,6 +42,7 @@ class WebhookEndpoint:
             description=raw["description"],
             enabled=raw["enabled"],
             disabled_reason=raw["disabledReason"],
+            failing_since=time_of(raw["failingSince"]),
             created_at=datetime.fromisoformat(raw["createdAt"]),
             pending=raw["pending"],
             dropped=raw["dropped"],

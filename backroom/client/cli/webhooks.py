@@ -10,6 +10,7 @@ import click
 from backroom.client.cli.console import Cell, Column
 from backroom.client.cli.session import Session, each_of, options
 from backroom.client.cli.words import ago, moment_text
+from backroom.model.states import DELIVERY_STATES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,6 +84,7 @@ def _show(session: Session, endpoint: WebhookEndpoint) -> None:
             ("events", ", ".join(endpoint.events)),
             ("for", endpoint.description or ""),
             ("created", moment_text(endpoint.created_at, now)),
+            ("failing since", moment_text(endpoint.failing_since, now)),
             ("pending", str(endpoint.pending)),
             ("dropped", str(endpoint.dropped)),
         )
@@ -190,12 +192,15 @@ def _show_secret(session: Session, found: WebhookSecret) -> None:
 
 @webhooks.command("deliveries")
 @click.argument("endpoint_id", metavar="[ID]", required=False)
+@click.option(
+    "--state", "states", multiple=True, type=click.Choice(DELIVERY_STATES), help="Only these; give it again for more."
+)
 @click.option("--limit", type=click.IntRange(min=0), default=50, show_default=True, help="At most so many; 0: all.")
 @options()
 @click.pass_obj
-def deliveries(session: Session, /, endpoint_id: str | None, limit: int) -> None:
+def deliveries(session: Session, /, endpoint_id: str | None, states: tuple[str, ...], limit: int) -> None:
     """Show what an endpoint, or without ID the jobs' own webhooks, were told, newest first."""
-    found = session.room.webhooks.deliveries(endpoint_id, limit=limit or None)
+    found = session.room.webhooks.deliveries(endpoint_id, state=states, limit=limit or None)
     now = datetime.now(UTC)
     session.console.listing(found, DELIVERY_COLUMNS, lambda one: _delivery_row(one, now), empty="Nothing was told yet.")
 

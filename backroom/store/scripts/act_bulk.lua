@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Acts on the next jobs of a bulk action, takes them off its list and counts them, all in one step: none is acted on twice.
 -- Allowed above the memory limit: it makes room, or moves what is there.
---@include context events metrics queues removal finish moves actions acts bulk
+--@include context events metrics deliveries lanes queues removal finish moves actions acts bulk
 -- KEYS[1] key prefix   ARGV[1] settings   [2] action id   [3] who does it   [4] jobs to act on, at most 100
 -- Returns 'more', 'over' (by now) or 'held' (by somebody else)
 -- O(jobs * log n)

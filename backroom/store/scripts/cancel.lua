@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Cancels a job: at once if nobody runs it; a running one is marked, and its worker is told, or it is left alone.
---@include context events metrics queues removal finish moves actions acts
+--@include context events metrics deliveries lanes queues removal finish moves actions acts
 -- KEYS[1] key prefix   ARGV[1] settings   [2] job id   [3] '0': leave a running job alone
 -- Returns {'ok'}, {'asked'} (running: stopped within seconds), {'missing'} or {'state', state}
 -- O(log n)

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Removes old jobs of a queue in one state, a step at a time. Finished jobs are as old as their end, others as their submission.
---@include context events metrics queues removal actions
+--@include context events metrics deliveries lanes queues removal actions
 -- KEYS[1] key prefix
 -- ARGV[1] settings   [2] queue   [3] state, not 'active'   [4] older than this, ms   [5] jobs to remove at most, 1..1000
 --     [6] place to begin at (states that are not in the order of age)   [7] jobs to look at, at most 5000

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Removes waiting jobs of a queue (and delayed ones), a step at a time. Active and finished jobs stay, and so do schedules.
---@include context events metrics queues removal actions
+--@include context events metrics deliveries lanes queues removal actions
 -- KEYS[1] key prefix
 -- ARGV[1] settings   [2] queue   [3] state: 'waiting' or 'delayed'   [4] jobs to remove at most, 0..1000   [5] '1' in the last step
 -- Returns how many it removed

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Settles a batch of outcomes and claims the next batch of jobs: the worker's one call in its hot path.
---@include context events metrics queues removal finish moves logs staging outcomes claims
+--@include context events metrics deliveries lanes queues removal finish moves logs staging outcomes claims
 -- KEYS[1] key prefix
 -- ARGV[1] settings, see context
 --     [2] outcomes, MessagePack array, see outcomes; at most 1000
@@ -29,20 +29,22 @@ local with_work = refresh_changed()
 
 -- Claims up to `most` waiting jobs; those past their ttl end instead. Returns how many it claimed.
 local function claim_from(queue, most)
-  local ids = redis.call('ZPOPMIN', state_key(queue, 'waiting'), most)
+  local ids = queue == INTERNAL and take_turns(most) or redis.call('ZPOPMIN', state_key(queue, 'waiting'), most)
   local leases, started = {}, 0
   for at = 1, #ids, 2 do
     local id, score = ids[at], ids[at + 1]
     local key = job_key(id)
     local job = redis.call('HMGET', key, unpack(CLAIM_FIELDS))
-    local name, expires = job[1], tonumber(job[9])
+    local name, expires, lane = job[1], tonumber(job[9]), lane_of[id]
     taken = taken + 1
     if expires then redis.call('ZREM', state_key(queue, 'ttl'), id) end
     if not (job[5] and job[5]:find('"webhook"', 1, true)) then hooks[id] = false end
+    if lane and (not name or (expires and expires <= now)) then leave_lane(id, lane) end
     if expires and expires <= now then
       finish(id, queue, name, 'expired', job[10] or nil)
     elseif name then -- else its record was deleted by hand, which must not hold up the others
       redis.call('HSET', key, 'state', 'active', 'started', now, 'token', token, 'worker', worker, 'score', score)
+      if lane then redis.call('HSET', key, 'lane', lane) end
       leases[#leases + 1] = now + lease
       leases[#leases + 1] = id
       started = started + 1
@@ -114,7 +116,7 @@ if room > 0 then
       if most > 0 then
         room = room - claim_from(queue, most)
         local turn = redis.call('INCR', P .. 'served')
-        if redis.call('EXISTS', state_key(queue, 'waiting')) == 1 then
+        if has_work(queue) then
           redis.call('ZADD', P .. 'ready', 'XX', turn, queue)
           left[#left + 1] = queue
         end

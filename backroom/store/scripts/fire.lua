@@ -1,6 +1,6 @@
 #!lua
 -- Fires a schedule: makes a job for each slot that is due and sets the next slot, all at once, and only once.
---@include context events metrics queues removal finish moves storing schedules firing
+--@include context events metrics deliveries lanes queues removal finish moves storing schedules firing
 -- KEYS[1] key prefix
 -- ARGV[1] settings   [2] schedule key   [3] the revision that the caller read
 --     [4] MessagePack array of {slot, id of its job}, oldest first, at most 100   [5] the slot after them, ms, or '' (none)

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- What a job expects to go on as (see expect) will never come: it fails.
---@include context events metrics queues removal finish moves actions
+--@include context events metrics deliveries lanes queues removal finish moves actions
 -- KEYS[1] key prefix   ARGV[1] settings   [2] job id   [3] error, JSON text
 -- Returns 1, or 0 if the job expects nothing
 -- O(log n)

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Sets the limits of a queue, global over all workers; a field that is absent is taken away.
---@include context events metrics queues
+--@include context events metrics deliveries lanes queues
 -- KEYS[1] key prefix   ARGV[1] settings   [2] queue   [3] MessagePack {concurrency?, rateMax?, rateDuration? ms, maxLength?}
 -- Returns 1
 -- O(log n)

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Reads what webhooks are to tell, the oldest first; and forgets deliveries that were kept long enough.
---@include context events queues removal
+--@include context events deliveries lanes queues removal
 -- KEYS[1] key prefix   ARGV[1] settings   [2] notices to read at most, 1..100   [3] deliveries to forget at most, 1..1000
 -- Returns the notices as XRANGE does
 -- O(notices + deliveries * log n)

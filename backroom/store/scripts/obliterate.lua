@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Removes a queue with everything in it, a step at a time. The first step pauses it; the last one forgets that it existed.
---@include context events metrics queues removal actions
+--@include context events metrics deliveries lanes queues removal actions
 -- KEYS[1] key prefix   ARGV[1] settings   [2] queue   [3] '1' to remove running jobs too   [4] jobs to remove at most, 1..1000
 -- Returns {'more', removed}, {'done', removed}, {'active', how many run} (nothing removed) or {'missing'}
 -- O(jobs * log n)

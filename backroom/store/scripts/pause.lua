@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Pauses or resumes a queue. Running jobs go on; delayed ones still become waiting; new ones are taken.
---@include context events metrics queues
+--@include context events metrics deliveries lanes queues
 -- KEYS[1] key prefix   ARGV[1] settings   [2] queue   [3] '1' pause, '0' resume
 -- Returns 1 if that changed anything, else 0
 -- O(log n)

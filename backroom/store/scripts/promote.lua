@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Moves due jobs from delayed to waiting, and opens rate windows that have ended.
---@include context events metrics queues removal finish moves
+--@include context events metrics deliveries lanes queues removal finish moves
 -- KEYS[1] key prefix   ARGV[1] settings   [2] the most jobs to move, 1..1000
 -- Returns {jobs moved, ms until the next due job or -1}; 0 ms means there is more to do now
 -- O(jobs * log n)

@@ -1,17 +1,34 @@
 #!lua flags=allow-oom
--- Keeps how a try to deliver a webhook ended.
---@include context events queues removal webhooks
+-- Keeps how a try to deliver a webhook ended. An endpoint is disabled when a try says so, and when nothing but failures came of it
+-- for too long.
+--@include context events deliveries lanes queues webhooks
 -- KEYS[1] key prefix
 -- ARGV[1] settings   [2] delivery   [3] the try, JSON   [4] 'pending', 'delivered' or 'failed'   [5] when the next try is, ms, or ''
 --     [6] the address that was called   [7] a reason to disable the endpoint for, or ''
--- Returns 1, or 0 if there is no such delivery
+--     [8] what the audit log has to say if it is disabled, MessagePack array of fields and values
+-- Returns the reason for which it has disabled the endpoint, '' if it has not, or nil if there is no such delivery
 -- O(log n + endpoints)
-local id, key = ARGV[2], delivery_key(ARGV[2])
+local id, key, state = ARGV[2], delivery_key(ARGV[2]), ARGV[4]
 local webhook = redis.call('HGET', key, 'webhook')
-if not webhook then return 0 end
+if not webhook then return nil end
 if redis.call('RPUSH', key .. ':tries', ARGV[3]) > KEPT_TRIES then redis.call('LTRIM', key .. ':tries', -KEPT_TRIES, -1) end
 redis.call('HSET', key, 'url', ARGV[6], 'next', ARGV[5])
 redis.call('HINCRBY', key, 'made', 1)
-if ARGV[4] ~= 'pending' then end_delivery(id, webhook, ARGV[4]) end
-if ARGV[7] ~= '' and webhook ~= OWN and redis.call('EXISTS', webhook_key(webhook)) == 1 then disable_webhook(webhook, ARGV[7]) end
-return 1
+if state ~= 'pending' then end_delivery(id, webhook, state) end
+
+local there = webhook ~= OWN and redis.call('EXISTS', webhook_key(webhook)) == 1
+if there and redis.call('HEXISTS', webhook_key(webhook), 'disabled') == 1 then return '' end -- it was not called
+tally('attempts|' .. (state == 'delivered' and state or 'failed'))
+if not there then return '' end
+if state == 'delivered' then
+  forgive_webhook(webhook)
+  return ''
+end
+local failing = note_failure(webhook)
+local reason = ARGV[7]
+if reason == '' and settings.webhookDisableAfter > 0 and failing >= settings.webhookDisableAfter then reason = 'failing' end
+if reason ~= '' then
+  disable_webhook(webhook, reason)
+  redis.call('XADD', P .. 'audit:acts', '*', 'target', '/v1/webhooks/' .. webhook, unpack(cmsgpack.unpack(ARGV[8])))
+end
+return reason

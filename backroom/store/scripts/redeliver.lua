@@ -1,6 +1,6 @@
 #!lua
 -- Delivers again, with all its tries; what is pending is tried at once.
---@include context events metrics queues removal finish moves storing actions webhooks
+--@include context events metrics deliveries lanes queues removal finish moves storing actions webhooks
 -- KEYS[1] key prefix   ARGV[1] settings   [2] delivery   [3] its job as submit takes it, MessagePack
 -- Returns {'ok'}, {'missing'}, {'disabled'} if nobody takes it, or {'busy'} while it is about to end
 -- O(log n)
@@ -10,7 +10,8 @@ local webhook, pending = found[1], load(id)
 if not webhook then return {'missing'} end
 if not takes_deliveries(webhook) then return {'disabled'} end
 if pending and found[2] ~= 'pending' then return {'busy'} end
-redis.call('HSET', delivery_key(id), 'state', 'pending')
+put_delivery(id, webhook, 'pending')
+clear_lane(redis.call('HGET', delivery_key(id), 'lane') or webhook)
 redis.call('HDEL', delivery_key(id), 'next')
 redis.call('ZREM', webhook_key(webhook) .. ':ended', id)
 redis.call('ZREM', P .. 'webhooks:until', id)

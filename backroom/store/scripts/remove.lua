@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Removes a job that is not running, with its logs and results.
---@include context events metrics queues removal actions
+--@include context events metrics deliveries lanes queues removal actions
 -- KEYS[1] key prefix   ARGV[1] settings   [2] job id
 -- Returns {'ok'}, {'missing'} or {'state', 'active'}
 -- O(log n)

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Removes an endpoint of webhooks with its deliveries, a step at a time. The first step ends all notices to it.
---@include context events queues removal webhooks
+--@include context events deliveries lanes queues removal webhooks
 -- KEYS[1] key prefix   ARGV[1] settings   [2] id   [3] deliveries to forget at most, 1..1000
 -- Returns {1 if there was one, else 0; 1 if there are more deliveries to forget, else 0}
 -- O(endpoints + deliveries * log n)

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Gives a delayed job another due time; at or before now it becomes waiting at once.
---@include context events metrics queues removal finish moves actions acts
+--@include context events metrics deliveries lanes queues removal finish moves actions acts
 -- KEYS[1] key prefix   ARGV[1] settings   [2] job id   [3] due time, ms since 1970, or ''   [4] else: delay from now, ms
 -- Returns {'ok'}, {'missing'} or {'state', state}
 -- O(log n)

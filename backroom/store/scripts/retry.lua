@@ -1,6 +1,6 @@
 #!lua
 -- Runs a finished job again, with its options and priority.
---@include context events metrics queues removal finish moves actions acts
+--@include context events metrics deliveries lanes queues removal finish moves actions acts
 -- KEYS[1] key prefix   ARGV[1] settings   [2] job id   [3] '1' to give it all its tries again; else it has one more
 -- Returns {'ok'}, {'missing'} or {'state', state}
 -- O(log n)

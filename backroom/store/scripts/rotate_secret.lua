@@ -1,6 +1,6 @@
 #!lua
 -- Gives an endpoint of webhooks another secret; the one before goes on signing beside it for a while.
---@include context events queues removal webhooks
+--@include context events deliveries lanes queues removal webhooks
 -- KEYS[1] key prefix   ARGV[1] settings   [2] id   [3] the new secret   [4] for how long the old one signs too, ms
 -- Returns until when it does, ms, or 0 if there is no such endpoint
 -- O(1)

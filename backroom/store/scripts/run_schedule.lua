@@ -1,6 +1,6 @@
 #!lua
 -- Makes a job of a schedule now, outside its slots.
---@include context events metrics queues removal finish moves storing schedules firing
+--@include context events metrics deliveries lanes queues removal finish moves storing schedules firing
 -- KEYS[1] key prefix
 -- ARGV[1] settings   [2] schedule key   [3] id of the job
 --     [4] name of an idempotency key, or '': what was done under it is not done again

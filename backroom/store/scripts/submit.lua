@@ -1,6 +1,6 @@
 #!lua
 -- Stores jobs, all or none.
---@include context events metrics queues removal finish moves storing
+--@include context events metrics deliveries lanes queues removal finish moves storing
 -- KEYS[1] key prefix
 -- ARGV[1] settings, see context
 --     [2] jobs, MessagePack array, at most 1000, of {id, name, queue, data, priority?, lifo?, delay? ms, runAt? ms, attempts?,

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Brings what a job expects to go on as (see expect); kept aside while the job still runs.
---@include context events metrics queues removal finish moves actions staging
+--@include context events metrics deliveries lanes queues removal finish moves actions staging
 -- KEYS[1] key prefix
 -- ARGV[1] settings   [2] job id   [3] JSON {name, data, celery, queue?}, all texts   [4] ms until it may start, 0: now
 -- Returns 1, or 0 if the job expects nothing

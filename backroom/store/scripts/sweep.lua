@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Looks after some queues: lost leases, jobs past their ttl, finished jobs past their time, and readiness.
---@include context reach events metrics queues removal finish moves logs staging outcomes
+--@include context reach events metrics deliveries lanes queues removal finish moves logs staging outcomes
 -- KEYS[1] key prefix
 -- ARGV[1] settings   [2] place of the first queue in the registry   [3] queues to look at   [4] jobs to touch, at most 1000
 -- Returns {next place or -1 when all queues are done, stalled, expired, forgotten}; the same place again means it has more to do

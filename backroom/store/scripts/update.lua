@@ -1,6 +1,6 @@
 #!lua
 -- Changes data, priority or tags of a job that is not running, if it is still what the caller has read.
---@include context events metrics queues removal moves actions
+--@include context events metrics deliveries lanes queues removal moves actions
 -- KEYS[1] key prefix
 -- ARGV[1] settings   [2] job id   [3] version the caller has read (see records)   [4] MessagePack {data?, user?, priority?, tags?,
 --     options?: JSON text of all options}

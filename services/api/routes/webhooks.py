@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final
 from pydantic import Field
 
 from backroom.model.job import format_time
+from backroom.model.states import DeliveryState
 from backroom.model.webhooks import WebhookEvents, WebhookUrl
 from backroom.store.records import from_ms
 from backroom.store.webhooks import OWN, SecretPair
@@ -34,6 +35,12 @@ _LOCATION: Final = {"Location": "The endpoint."}
 _SECRET: Final = {200: Reply("The secrets that sign now.", SecretView)}
 
 Description = Annotated[str, Field(strict=True, max_length=256)]
+
+
+class DeliveriesQuery(PageQuery):
+    """Which deliveries."""
+
+    state: tuple[DeliveryState, ...] = Field(default=(), description="Repeat it for several states.")
 
 
 class WebhookBody(Input):
@@ -124,11 +131,11 @@ def rotate_stack_secret(call: Call[NoQuery, NoBody]) -> Answer:
     "GET",
     "/v1/webhooks/deliveries",
     access=Access.READ,
-    query=PageQuery,
+    query=DeliveriesQuery,
     body=NoBody,
     replies={200: Reply("A page of them, newest first.", DeliveryList, headers=NEXT_PAGE)},
 )
-def list_own_deliveries(call: Call[PageQuery, NoBody]) -> Answer:
+def list_own_deliveries(call: Call[DeliveriesQuery, NoBody]) -> Answer:
     """List the deliveries of the jobs' own webhooks."""
     check_unbound(call.principal)
     return _deliveries(call, OWN, "/v1/webhooks/deliveries")
@@ -196,7 +203,8 @@ def change_webhook(call: Call[NoQuery, WebhookChange]) -> Answer:
     """Change an endpoint of webhooks, disable it, or enable it again.
 
     Deliveries that are pending go to the new address. What happened while it was disabled is not told later, and
-    deliveries that were pending then have failed: redeliver them.
+    deliveries that were pending then have failed: redeliver them. An endpoint that is enabled again, or that has moved,
+    is not taken to be failing any more.
     """
     check_unbound(call.principal)
     body = call.body
@@ -253,14 +261,15 @@ def _own_id(call: Call[Any, Any]) -> str:
     "GET",
     "/v1/webhooks/{webhookId}/deliveries",
     access=Access.READ,
-    query=PageQuery,
+    query=DeliveriesQuery,
     body=NoBody,
     replies={200: Reply("A page of them, newest first.", DeliveryList, headers=NEXT_PAGE)},
     problems=(404,),
 )
-def list_deliveries(call: Call[PageQuery, NoBody]) -> Answer:
+def list_deliveries(call: Call[DeliveriesQuery, NoBody]) -> Answer:
     """List the deliveries of an endpoint.
 
+    Pages are exact while others are added; with a state filter, one that comes to the state meanwhile may be missing.
     Those that have ended are kept for `BACKROOM_WEBHOOK_KEEP_SECONDS`, and the newest `BACKROOM_WEBHOOK_KEEP_COUNT`.
     """
     check_unbound(call.principal)
@@ -268,8 +277,8 @@ def list_deliveries(call: Call[PageQuery, NoBody]) -> Answer:
     return _deliveries(call, webhook, f"/v1/webhooks/{webhook}/deliveries")
 
 
-def _deliveries(call: Call[PageQuery, NoBody], webhook: str, path: str) -> Answer:
+def _deliveries(call: Call[DeliveriesQuery, NoBody], webhook: str, path: str) -> Answer:
     query = call.query
-    page = call.backend.store.deliveries.page(webhook, limit=query.limit, cursor=query.cursor)
+    page = call.backend.store.deliveries.page(webhook, states=query.state, limit=query.limit, cursor=query.cursor)
     found = {"deliveries": [view.to_dict() for view in page.deliveries], "next": page.next}
     return Answer(200, found, headers=next_page(path, query, page.next))

@@ -89,6 +89,16 @@ def test_deliveries_are_paged_read_and_made_again(api: Api, board: Board, store:
     rest = api.get(f"{path}?limit=2&cursor={first.json()['next']}").json()
     assert ([each["id"] for each in rest["deliveries"]], rest["next"]) == ([made[0]["id"]], None)
 
+    store.deliveries.record(made[1]["id"], TRY, "failed", url=URL)
+    pending = api.get(f"{path}?state=pending&limit=1")
+    assert [each["id"] for each in pending.json()["deliveries"]] == [made[2]["id"]]
+    assert pending.headers["Link"] == f'<{path}?limit=1&state=pending&cursor={pending.json()["next"]}>; rel="next"'
+    following = api.get(f"{path}?state=pending&limit=1&cursor={pending.json()['next']}").json()
+    assert ([each["id"] for each in following["deliveries"]], following["next"]) == ([made[0]["id"]], None)
+    both = api.get(f"{path}?state=failed&state=delivered").json()["deliveries"]
+    assert [(each["id"], each["state"]) for each in both] == [(made[1]["id"], "failed")]
+    assert api.get("/v1/webhooks/deliveries?state=failed").json()["deliveries"] == []
+
     one = f"/v1/webhooks/deliveries/{made[0]['id']}"
     store.deliveries.record(made[0]["id"], TRY, "pending", url=URL, next_at=1_700_000_005_000)
     found = api.get(one).json()
@@ -202,13 +212,35 @@ def test_what_is_disabled_is_not_delivered_again(api: Api, board: Board, store: 
     problem(api.post(f"/v1/webhooks/deliveries/{delivery['id']}/redeliver"), 409, "not-deliverable")
 
 
+def test_an_endpoint_that_fails_for_too_long_is_disabled_audited_and_enabled_again(
+    api: Api, board: Board, store: Store
+) -> None:
+    webhook = create(api)["id"]
+    path = f"/v1/webhooks/{webhook}"
+    delivery = a_delivery(api, board, store)
+    store.deliveries.record(delivery["id"], TRY, "pending", url=URL, next_at=1_700_000_005_000)
+    failing = api.get(path).json()
+    assert (failing["enabled"], failing["disabledReason"]) == (True, None)
+    assert failing["failingSince"]
+    store.redis.hincrby(store.keys.webhook(webhook), "failingSince", -5 * 86_400_000)
+    store.deliveries.record(delivery["id"], TRY, "failed", url=URL)
+
+    found = api.get(path).json()
+    assert (found["enabled"], found["disabledReason"]) == (False, "failing")
+    assert found["disabledAt"]
+    [entry] = api.get("/v1/audit?action=disable_webhook").json()["entries"]
+    assert (entry["actor"], entry["target"], entry["outcome"]) == ("(stack)", path, "done")
+    again = api.call("PATCH", path, json={"enabled": True}).json()
+    assert [again[word] for word in ("enabled", "disabledReason", "disabledAt", "failingSince")] == [True] + [None] * 3
+
+
 def test_there_are_only_so_many_endpoints(api: Api, store: Store) -> None:
     for _ in range(MAX_ENDPOINTS):
         store.webhooks.create(url=URL, events=("completed",))
     problem(api.post("/v1/webhooks", {"url": URL, "events": ["completed"]}), 409, "too-many-webhooks")
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=201", "cursor=x", "state=failed", "cursor="])
+@pytest.mark.parametrize("query", ["limit=0", "limit=201", "cursor=x", "state=done", "cursor="])
 @pytest.mark.parametrize("own", [True, False])
 def test_a_page_that_makes_no_sense_is_refused(api: Api, query: str, *, own: bool) -> None:
     path = "/v1/webhooks/deliveries" if own else f"/v1/webhooks/{create(api)['id']}/deliveries"

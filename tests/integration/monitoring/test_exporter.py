@@ -17,6 +17,7 @@ from backroom.model.job import NewJob, new_job
 from backroom.model.job_types import JobType
 from backroom.model.options import parse_options
 from backroom.store import Store, WorkerView, connect
+from backroom.store.deliveries import Try
 from backroom.store.execution import Outcome
 from tests.integration.monitoring.watching import Exporter, eventually
 
@@ -68,6 +69,38 @@ def test_a_scrape_tells_what_happened_to_jobs(exporter: Exporter, own_store: Sto
     assert found("job_run_seconds_bucket", queue="mail", type="send-email", le="0.5") == 2
     assert found("job_run_seconds_sum", queue="mail", type="send-email") == pytest.approx(0.44)
     assert found("collector_errors_total", collector="jobs") == 0
+
+
+def test_a_scrape_tells_what_webhooks_were_told(exporter: Exporter, own_store: Store):
+    webhook, _ = own_store.webhooks.create(url="https://shop.example/hooks", events=("completed",))
+    gone, _ = own_store.webhooks.create(url="https://gone.example/hooks", events=("failed",))
+    own_store.webhooks.update(gone.id, enabled=False)
+    own_store.submission.submit([job() for _ in range(3)])
+    claimed = own_store.execution.exchange(worker="w", token="t1", lease_ms=60_000, room=3).claimed
+    ends = [Outcome(id=each.id, token=each.token, outcome="completed", result="null") for each in claimed]
+    own_store.execution.exchange(worker="w", token="t2", lease_ms=60_000, outcomes=ends[:2])
+    own_store.outbox.dispatch()
+    own_store.execution.exchange(worker="w", token="t3", lease_ms=60_000, outcomes=ends[2:])
+    first, second = own_store.deliveries.page(webhook.id).deliveries
+    refused = Try(at=0, status=500, duration_ms=5, error="answered 500")
+    own_store.deliveries.record(first.id, refused, "pending", url=first.url)
+    for each in (first, second):
+        own_store.deliveries.record(
+            each.id, Try(at=0, status=204, duration_ms=5, error=None), "delivered", url=each.url
+        )
+
+    found = exporter.scrape()
+
+    assert found("webhook_attempts_total", outcome="delivered") == 2
+    assert found("webhook_attempts_total", outcome="failed") == 1
+    assert found("webhook_deliveries_total", outcome="delivered") == 2
+    assert found("webhook_deliveries_total", outcome="dropped") == 0
+    assert found("webhook_delivery_delay_seconds_count") == 2
+    assert found("webhook_deliveries_pending") == 0
+    assert found("webhook_outbox_notices") == 1
+    assert found("webhook_outbox_oldest_age_seconds") >= 0
+    assert found("webhook_endpoints", state="enabled") == 1
+    assert found("webhook_endpoints", state="by-hand") == 1
 
 
 def test_a_scrape_tells_of_workers_schedulers_and_types_on_offer(exporter: Exporter, own_store: Store):

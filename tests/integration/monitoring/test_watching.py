@@ -14,7 +14,9 @@ from backroom.model.job import new_job
 from backroom.model.job_types import JobType
 from backroom.model.options import parse_options
 from backroom.store import Rate, Store, WorkerView, connect
+from backroom.store.deliveries import Try
 from backroom.store.execution import Outcome, OutcomeKind, Served
+from backroom.store.webhooks import OWN
 from tests.integration.api.service import Api
 from tests.integration.monitoring.watching import Exporter, Prometheus, eventually
 from tests.unit.monitoring.artifacts import alerts, metric_names, panels_of, read_board, read_rules, records
@@ -59,7 +61,19 @@ class Stack:
             self._report()
             self._submit()
             self._run()
+            self._tell()
             self._store.upkeep.sweep()
+
+    def _tell(self) -> None:
+        """Of what webhooks tell, half is taken at once, and half is tried again."""
+        while self._store.outbox.dispatch():
+            pass
+        untold = self._store.deliveries.page(OWN, states=("pending",), limit=20).deliveries
+        for place, delivery in enumerate(view for view in untold if not view.made):
+            tried = Try(
+                at=0, status=500 if place % 2 else 204, duration_ms=5, error="answered 500" if place % 2 else None
+            )
+            self._store.deliveries.record(delivery.id, tried, "pending" if place % 2 else "delivered", url=delivery.url)
 
     def _report(self) -> None:
         for worker, busy in (("worker-1", 1), ("worker-2", 2)):
@@ -70,7 +84,8 @@ class Stack:
         self._store.workers.tick("scheduler@host")
 
     def _submit(self) -> None:
-        options = parse_options({"attempts": 2, "maxStalled": 1})
+        hook = {"url": "https://shop.example/hooks", "events": ["cancelled", "completed", "failed"]}
+        options = parse_options({"attempts": 2, "maxStalled": 1, "webhook": hook})
         soon = parse_options({"ttl": 1})
         later = parse_options({"delay": 3_600_000})
         jobs = [new_job(name="send-email", queue="mail", data={}, options=options) for _ in range(5)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from backroom.client import Conflict, Unavailable
@@ -21,6 +23,7 @@ def endpoint(**changes: object) -> dict[str, object]:
         "enabled": True,
         "disabledReason": None,
         "disabledAt": None,
+        "failingSince": None,
         "createdAt": "2020-01-31T09:00:00.000Z",
         "oldSecretUntil": None,
         "pending": 2,
@@ -74,13 +77,14 @@ def test_making_an_endpoint_is_not_tried_again_when_it_may_have_been_made(api, r
 def test_endpoints_are_listed_read_changed_and_removed(api, room):
     api.play(
         Say(200, {"webhooks": [endpoint()]}),
-        Say(200, endpoint(enabled=False, disabledReason="gone")),
+        Say(200, endpoint(enabled=False, disabledReason="failing", failingSince="2020-01-31T09:00:00.000Z")),
         Say(200, endpoint(events=["failed"])),
         Say(204),
     )
     assert [one.url for one in room.webhooks.list()] == [URL]
     found = room.webhooks.get("e1")
-    assert (found.enabled, found.disabled_reason, found.secret) == (False, "gone", None)
+    assert (found.enabled, found.disabled_reason, found.secret) == (False, "failing", None)
+    assert found.failing_since == datetime(2020, 1, 31, 9, tzinfo=UTC)
     assert room.webhooks.update("e1", events=["failed"], enabled=True).events == ("failed",)
     room.webhooks.remove("e1")
     assert api.asked[2].json == {"events": ["failed"], "enabled": True}
@@ -133,6 +137,15 @@ def test_deliveries_are_walked_page_by_page_and_made_again(api, room):
         "/v1/webhooks/deliveries/d1",
         "/v1/webhooks/deliveries/d1/redeliver",
     ]
+
+
+def test_deliveries_are_asked_for_by_their_state(api, room, backroom):
+    none = Say(200, {"deliveries": [], "next": None})
+    api.play(none, none, none)
+    assert list(room.webhooks.deliveries("e1", state="failed")) == []
+    assert list(room.webhooks.deliveries(state=["failed", "pending"])) == []
+    assert backroom("webhooks", "deliveries", "e1", "--state", "pending") == 0
+    assert [asked.query.get("state") for asked in api.asked] == [["failed"], ["failed", "pending"], ["pending"]]
 
 
 def test_the_command_prints_the_secret_alone_so_that_a_script_can_keep_it(api, backroom):

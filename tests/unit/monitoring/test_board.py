@@ -138,7 +138,7 @@ def test_counters_are_read_as_rates_and_gauges_are_not(title, expression):
 @each_query
 def test_quantiles_are_taken_of_sums_over_buckets(title, expression):
     if "histogram_quantile" in expression:
-        assert re.search(r"histogram_quantile\(0\.\d+, sum by \(([\w, ]+, )?le\) \(rate\(\w+_bucket\{", expression)
+        assert re.search(r"histogram_quantile\(0\.\d+, sum by \(([\w, ]+, )?le\) \(rate\(\w+_bucket[{[]", expression)
 
 
 @each_query

@@ -8,12 +8,25 @@ from prometheus_client import Metric
 
 from backroom.model.job_types import JobType
 from backroom.model.states import State
-from backroom.store import Histogram, Limits, MetricsSnapshot, QueueView, WorkerView
-from backroom.store.metrics import RUN_BUCKETS, WAIT_BUCKETS
+from backroom.store import Histogram, Limits, MetricsSnapshot, QueueView, WebhookNumbers, WorkerView
+from backroom.store.metrics import DELIVERY_BUCKETS, RUN_BUCKETS, WAIT_BUCKETS
 from monitoring.exporter.job_metrics import MOST_SCHEDULERS, JobMetrics
 from monitoring.exporter.settings import ExporterSettings
+from monitoring.exporter.webhook_metrics import webhook_metrics
 
 BUDGET = 20_000
+
+
+#: No webhook, and none that was told anything.
+NOTHING_TOLD = WebhookNumbers(
+    attempts={},
+    deliveries={},
+    delay=Histogram(DELIVERY_BUCKETS, (0,) * (len(DELIVERY_BUCKETS) + 1), 0),
+    pending=0,
+    outbox=0,
+    outbox_oldest=0,
+    endpoints={},
+)
 
 
 def snapshot(**given: Any) -> MetricsSnapshot:
@@ -29,6 +42,7 @@ def snapshot(**given: Any) -> MetricsSnapshot:
         "run": {},
         "workers": [],
         "scheduler_ticks": {},
+        "webhooks": NOTHING_TOLD,
     }
     return MetricsSnapshot(**(empty | given))
 
@@ -111,7 +125,7 @@ def test_histograms_are_cumulative_and_complete():
     assert found[f"{name}_sum{{queue=q,type=t}}"] == 9000.25
 
 
-@pytest.mark.parametrize("buckets", [WAIT_BUCKETS, RUN_BUCKETS])
+@pytest.mark.parametrize("buckets", [WAIT_BUCKETS, RUN_BUCKETS, DELIVERY_BUCKETS])
 def test_bucket_bounds_rise(buckets):
     assert list(buckets) == sorted(set(buckets))
 
@@ -223,3 +237,40 @@ def test_whatever_names_are_made_up_the_series_stay_within_the_budget():
     assert len(found) > BUDGET * 0.9, "the budget is used, so that the test can tell when it is broken"
     submitted = sum(value for name, value in found.items() if name.startswith("backroom_jobs_submitted_total"))
     assert submitted == len(flood().submitted), "no job is lost on the way"
+
+
+def test_webhooks_have_all_their_series_from_the_start():
+    found = samples(webhook_metrics(NOTHING_TOLD))
+    for outcome in ("delivered", "failed"):
+        assert found[f"backroom_webhook_attempts_total{{outcome={outcome}}}"] == 0
+    for outcome in ("delivered", "given-up", "dropped"):
+        assert found[f"backroom_webhook_deliveries_total{{outcome={outcome}}}"] == 0
+    for state in ("enabled", "gone", "failing", "by-hand"):
+        assert found[f"backroom_webhook_endpoints{{state={state}}}"] == 0
+    assert found["backroom_webhook_delivery_delay_seconds_count"] == 0
+    assert found["backroom_webhook_outbox_oldest_age_seconds"] == 0
+    assert len(found) == 9 + 3 + len(DELIVERY_BUCKETS) + 1 + 2
+
+
+def test_webhooks_are_told_as_they_were_counted():
+    counts = (5, *[0] * (len(DELIVERY_BUCKETS) - 1), 2)
+    numbers = WebhookNumbers(
+        attempts={"delivered": 7, "failed": 9},
+        deliveries={"delivered": 7, "given-up": 2, "dropped": 1},
+        delay=Histogram(DELIVERY_BUCKETS, counts, 12.5),
+        pending=3,
+        outbox=4,
+        outbox_oldest=1.5,
+        endpoints={"enabled": 2, "failing": 1},
+    )
+    found = samples(webhook_metrics(numbers))
+    assert found["backroom_webhook_attempts_total{outcome=failed}"] == 9
+    assert found["backroom_webhook_deliveries_total{outcome=given-up}"] == 2
+    assert found["backroom_webhook_delivery_delay_seconds_bucket{le=0.05}"] == 5
+    assert found["backroom_webhook_delivery_delay_seconds_bucket{le=345600.0}"] == 5
+    assert found["backroom_webhook_delivery_delay_seconds_bucket{le=+Inf}"] == 7
+    assert found["backroom_webhook_delivery_delay_seconds_sum"] == 12.5
+    assert found["backroom_webhook_deliveries_pending"] == 3
+    assert found["backroom_webhook_outbox_notices"] == 4
+    assert found["backroom_webhook_outbox_oldest_age_seconds"] == 1.5
+    assert found["backroom_webhook_endpoints{state=failing}"] == 1

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import backroom.store
-from backroom.store.metrics import RUN_BUCKETS, WAIT_BUCKETS
+from backroom.store.metrics import DELIVERY_BUCKETS, RUN_BUCKETS, WAIT_BUCKETS
 from tests.unit.store.hand import LONG, Worker, a_job, outcome, outlive, submit, submit_many
 
 if TYPE_CHECKING:
@@ -19,10 +19,11 @@ KIND = ("default", "task")
 
 
 def test_the_buckets_are_the_same_in_lua_and_in_python() -> None:
-    source = (Path(backroom.store.__file__).parent / "scripts/shared/metrics.lua").read_text()
+    folder = Path(backroom.store.__file__).parent / "scripts/shared"
+    source = "".join((folder / f"{piece}.lua").read_text() for piece in ("metrics", "deliveries"))
     lua = dict(re.findall(r"local (\w+)_BUCKETS = \{([^}]*)\}", source))
 
-    for name, buckets in [("WAIT", WAIT_BUCKETS), ("RUN", RUN_BUCKETS)]:
+    for name, buckets in [("WAIT", WAIT_BUCKETS), ("RUN", RUN_BUCKETS), ("DELIVERY", DELIVERY_BUCKETS)]:
         assert tuple(int(bound) / 1000 for bound in lua[name].split(",")) == buckets
 
 
@@ -32,6 +33,9 @@ def test_a_new_store_has_no_numbers(store: Store) -> None:
     assert numbers.queues == numbers.workers == []
     assert numbers.submitted == numbers.started == numbers.finished == numbers.retries == numbers.stalls == {}
     assert numbers.wait == numbers.run == numbers.scheduler_ticks == {}
+    told = numbers.webhooks
+    assert told.attempts == told.deliveries == told.endpoints == {}
+    assert (told.pending, told.outbox, told.outbox_oldest, sum(told.delay.counts)) == (0, 0, 0, 0)
 
 
 def test_submissions_and_starts_are_counted_by_queue_and_name(store: Store, worker: Worker) -> None:

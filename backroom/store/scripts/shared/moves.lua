@@ -91,6 +91,7 @@ local function promote_from(queue, limit)
     end
   end
   if #additions > 0 then redis.call('ZADD', state_key(queue, 'waiting'), unpack(additions)) end
+  if queue == INTERNAL then line_up() end
   note_change(queue)
   return #ids
 end

@@ -1,10 +1,11 @@
 -- What happens to an active job when its try has come to an outcome.
 
--- Takes an active job from its holder. Returns its fields, or nil if `token` no longer holds it (nil token: whoever does).
+-- Takes an active job from its holder, which says how it ended. Returns its fields, or nil if `token` no longer holds it (nil token:
+-- whoever does).
 -- What belongs to the holding alone is deleted by `clear`, which each outcome calls with what else it leaves behind.
-local function take_back(id, token)
+local function take_back(id, token, outcome)
   local job = redis.call('HMGET', job_key(id), 'queue', 'name', 'token', 'made', 'attempts', 'stalled', 'maxStalled', 'started',
-    'worker', 'cancel', 'priority', 'lifo', 'keepC', 'keepF', 'score', 'deferred', 'expires', 'hook')
+    'worker', 'cancel', 'priority', 'lifo', 'keepC', 'keepF', 'score', 'deferred', 'expires', 'hook', 'lane')
   if not job[3] or (token and job[3] ~= token) then return nil end
   local held = {
     id = id, queue = job[1], name = job[2], made = tonumber(job[4]) or 0, attempts = tonumber(job[5]) or 1,
@@ -15,6 +16,10 @@ local function take_back(id, token)
   hooks[id] = job[18]
   leave(state_key(held.queue, 'active'), id)
   if meta(held.queue).concurrency then note_change(held.queue) end
+  if job[19] then
+    leave_lane(id, job[19], outcome ~= 'release' and now - held.started or nil, outcome ~= 'completed')
+    note_change(held.queue)
+  end
   return held
 end
 
@@ -137,7 +142,7 @@ end
 -- Returns 1, or 0 if refused.
 local function settle(outcome)
   local id, kind = outcome.id, outcome.outcome
-  local held = take_back(id, outcome.token)
+  local held = take_back(id, outcome.token, kind)
   if not held then return 0 end
   if outcome.logs then append_logs(id, outcome.logs) end
   if outcome.progress then redis.call('HSET', job_key(id), 'progress', outcome.progress) end

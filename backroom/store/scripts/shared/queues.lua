@@ -50,13 +50,20 @@ local function limited_until(known)
   return till > now and till or 0
 end
 
+-- The most jobs of the internal queue at once: a share of all slots, so that others always find some; see beat.
+local function internal_room()
+  local slots = tonumber(redis.call('GET', P .. 'slots:all'))
+  return slots and math.max(1, math.floor(slots * settings.webhookSlots / 100)) or math.huge
+end
+
 -- How many jobs of the queue may start now.
 local function allowance(queue)
   local known = meta(queue)
   if known.paused then return 0 end
   if limited_until(known) > 0 then return 0 end
-  local room = math.huge
-  if known.concurrency then room = known.concurrency - redis.call('ZCARD', state_key(queue, 'active')) end
+  local room, most = math.huge, known.concurrency
+  if queue == INTERNAL then most = math.min(most or math.huge, internal_room()) end
+  if most then room = most - redis.call('ZCARD', state_key(queue, 'active')) end
   if known.max then
     local used = known.window_end > now and known.window_count or 0
     room = math.min(room, known.max - used)
@@ -96,15 +103,23 @@ local function wake(queue)
   end
 end
 
+-- Whether the queue has jobs that wait for no more than a slot.
+local function has_work(queue)
+  if queue == INTERNAL then return lanes_have_work() end
+  return redis.call('EXISTS', state_key(queue, 'waiting')) == 1
+end
+
 local standing = {} -- queues that this script knows to be in `ready`
 
 -- Puts the queue where it belongs; true if it has work that may start now.
 local function refresh(queue)
-  local waits, known = redis.call('EXISTS', state_key(queue, 'waiting')) == 1, meta(queue)
+  local rest = queue == INTERNAL and end_rests()
+  if rest then redis.call('ZADD', P .. 'limited', rest, queue) end
+  local waits, known = has_work(queue), meta(queue)
   if waits and allowance(queue) > 0 then
     if not standing[queue] then redis.call('ZADD', P .. 'ready', 'NX', redis.call('GET', P .. 'served') or 0, queue) end
     standing[queue] = true
-    if known.max or known.limited_until > 0 then redis.call('ZREM', P .. 'limited', queue) end
+    if not rest and (known.max or known.limited_until > 0) then redis.call('ZREM', P .. 'limited', queue) end
     return true
   end
   redis.call('ZREM', P .. 'ready', queue)

@@ -27,3 +27,18 @@ local function takes_deliveries(id)
   local found = redis.call('HMGET', webhook_key(id), 'url', 'disabled')
   return found[1] and not found[2]
 end
+
+-- After so long (ms) without a try, it is not known whether an endpoint has failed all the time.
+local SILENCE = 172800000
+
+-- A call of the endpoint has failed. Returns for how long (ms) all have.
+local function note_failure(id)
+  local found = redis.call('HMGET', webhook_key(id), 'failingSince', 'failedAt')
+  local since = tonumber(found[1])
+  if not since or now - tonumber(found[2]) > SILENCE then since = now end
+  redis.call('HSET', webhook_key(id), 'failingSince', since, 'failedAt', now)
+  return now - since
+end
+
+-- It works, or somebody says so: the time of its failures begins anew.
+local function forgive_webhook(id) redis.call('HDEL', webhook_key(id), 'failingSince', 'failedAt') end
