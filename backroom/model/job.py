@@ -176,10 +176,19 @@ class Submitted(msgspec.Struct, frozen=True):
     state: State
     #: The id was in use: nothing was stored, and ``state`` is that of the job that has it.
     duplicate: bool
-    #: When, in ms since 1970 by the store's clock.
-    at: int
+    #: When, in µs since 1970 by the store's clock.
+    at_micros: int
     #: Its queue starts nothing at the moment: it is paused, or at one of its limits.
     held: bool
+
+    @property
+    def at(self) -> int:
+        """When, in ms since 1970."""
+        return self.at_micros // 1000
+
+    def due(self, delay_ms: int) -> int:
+        """When a delay that began then is over, in ms since 1970: rounded up, as the store does, to be never early."""
+        return -(-self.at_micros // 1000) + delay_ms
 
 
 #: The parts of a W3C ``traceparent``: version, trace id, parent id, flags.

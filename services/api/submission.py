@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -11,6 +11,7 @@ from backroom.model.errors import FieldError, InvalidInput, NotFound, StoreUnava
 from backroom.model.job import DEFAULT_QUEUE, DELIVER_WEBHOOK, Job, NewJob, Submitted, format_time, new_job
 from backroom.model.options import JobOptions
 from backroom.model.states import FINISHED, State
+from backroom.store.records import from_ms
 from services.api.backend import Backend
 from services.api.http.access import Principal
 from services.api.http.answers import Answer
@@ -174,7 +175,8 @@ def as_submitted(new: NewJob, submitted: Submitted, data: object) -> Job:
     created = datetime.fromtimestamp(submitted.at / 1000, UTC)
     run_at, reason = None, None
     if submitted.state is State.DELAYED:
-        run_at = options.run_at or created + timedelta(milliseconds=options.delay or 0)
+        due = options.run_at_ms()
+        run_at = from_ms(submitted.due(options.delay or 0) if due is None else due)
         reason = {"code": "delayed", "until": format_time(run_at)}
     return Job(
         id=new.id,

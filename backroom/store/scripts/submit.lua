@@ -6,10 +6,10 @@
 --     [2] jobs, MessagePack array, at most 1000, of {id, name, queue, data, priority?, lifo?, delay? ms, runAt? ms, attempts?,
 --         maxStalled?, ttl? ms, keepC?, keepF?, options?, user?, tags?, trace?, request?, celery?, hook?}
 --     [3] name of an idempotency key, or '': what was submitted under it is answered again, and nothing is stored
--- Returns {'ok', now in ms, [state, duplicate 0/1, held 0/1 (its queue starts nothing now) for each job]} or {'full', queue, limit}:
+-- Returns {'ok', now in µs, [state, duplicate 0/1, held 0/1 (its queue starts nothing now) for each job]} or {'full', queue, limit}:
 --     then nothing is stored
 -- O(jobs * log n)
-local jobs, answers = cmsgpack.unpack(ARGV[2]), {'ok', now}
+local jobs, answers = cmsgpack.unpack(ARGV[2]), {'ok', micros}
 local once, added = ARGV[3] ~= '' and P .. 'idempotency:' .. ARGV[3], false
 local before = once and redis.call('HGET', once, 'submitted')
 if before then return cmsgpack.unpack(before) end

@@ -212,7 +212,7 @@ def run_schedule(call: Call[NoQuery, NoBody]) -> Answer:
     try:
         job = call.backend.store.inspection.get(job_id)
     except NotFound:  # it has ended and was removed at once, as removeOnComplete may ask
-        submitted = Submitted(job_id, State.WAITING, duplicate=False, at=int(time.time() * 1000), held=False)
+        submitted = Submitted(job_id, State.WAITING, duplicate=False, at_micros=time.time_ns() // 1000, held=False)
         wanted = schedule.spec.job
         new = NewJob(
             id=job_id,

@@ -43,6 +43,16 @@ def test_any_json_value_comes_back_as_it_was_sent(api: Api, data: object) -> Non
     assert repr(api.get(f"/v1/jobs/{job['id']}").json()["data"]) == repr(data)
 
 
+@pytest.mark.parametrize("when", [{"delay": 3_600_000}, {"runAt": "2090-01-01T00:00:00.000001Z"}])
+def test_a_delayed_job_is_answered_with_the_time_at_which_it_is_due(api: Api, when: dict[str, object]) -> None:
+    for _ in range(10):  # at different µs of a ms
+        answered = api.post("/v1/jobs", {"name": "anything", "data": 1, "options": when}).json()
+        read = api.get(f"/v1/jobs/{answered['id']}").json()
+        assert answered["runAt"] is not None
+        for name in ("runAt", "stateReason", "createdAt", "options"):
+            assert answered[name] == read[name]
+
+
 def test_a_job_id_in_use_answers_the_job_that_has_it(api: Api) -> None:
     first = api.post("/v1/jobs", {"name": "anything", "data": 1, "options": {"jobId": "order-7"}})
     second = api.post("/v1/jobs", {"name": "anything", "data": 2, "options": {"jobId": "order-7"}})
