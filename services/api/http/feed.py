@@ -31,7 +31,7 @@ BLOCK_SECONDS: Final = 1.0
 """How long one read of events waits for the first; also how soon a process that is stopped lets its listeners go."""
 PACE_SECONDS, TOPIC_PACE_SECONDS = 0.005, 0.02
 """Events that come sooner after others than this are read together; the longer one where many are told of them all."""
-LONGEST_PACE_SECONDS, HANDING_SHARE = 0.1, 0.1
+LONGEST_PACE_SECONDS, HANDING_SHARE = 0.2, 0.05
 """Handing events on takes no more than this share of the reader's time: with many listeners they are told less often,
 but at least so often."""
 RETRY_SECONDS: Final = 0.5

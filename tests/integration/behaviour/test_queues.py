@@ -154,6 +154,7 @@ def test_the_history_of_twenty_thousand_jobs_stays_near_its_cap(stack: Stack, qu
 def test_twenty_five_thousand_failed_jobs_are_retried_with_their_priorities_and_in_their_order(
     own_server: EmbeddedServer, tmp_path: Path
 ) -> None:
+    """How long that takes, and how long its longest call holds Redis, is measured by `benchmarks.bulk`."""
     number = 25_000
     prefix = f"many-{uuid4().hex[:8]}"
     with Stage(own_server.url, prefix, tmp_path / "stage") as stage, Api(tmp_path, own_server.url, prefix) as api:
@@ -169,9 +170,6 @@ def test_twenty_five_thousand_failed_jobs_are_retried_with_their_priorities_and_
                 priorities[stored["id"]] = job["options"]["priority"]  # type: ignore[index]  # as it was just written
         eventually(lambda: stack.counts("many") == {"failed": number}, within=240)
         stack.pause("many")
-        own = stage.store.redis
-        own.config_set("slowlog-log-slower-than", 100_000)  # µs
-        own.slowlog_reset()
 
         begun = api.post("/v1/bulk-actions", {"action": "retry", "filter": {"queue": "many", "state": "failed"}}).json()
         done = eventually(
@@ -180,8 +178,6 @@ def test_twenty_five_thousand_failed_jobs_are_retried_with_their_priorities_and_
 
         assert (done["state"], done["succeeded"], done["failed"]) == ("completed", number, 0)
         assert stack.counts("many") == {"waiting": number}
-        slow = [entry["command"][:60] for entry in own.slowlog_get(100)]
-        assert slow == []
         seen: list[str] = []
         path = "/v1/jobs?queue=many&state=waiting&sort=priority&limit=200"
         while path:
