@@ -1,5 +1,6 @@
 """Connections to Redis or Valkey, and what their errors mean to us."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,7 +25,7 @@ from redis.sentinel import Sentinel
 
 from backroom.model.errors import StoreFull, StoreUnavailable
 
-__all__ = ["connect", "store_errors"]
+__all__ = ["Line", "connect", "store_errors"]
 
 #: The first word of what Redis says while it cannot serve, of the errors that the library has no class for.
 _NOT_READY = ("BUSY", "MISCONF", "NOREPLICAS", "UNKILLABLE")
@@ -85,6 +86,55 @@ def _sentinel(url: str, options: dict[str, Any], *, single: bool) -> Redis:
         service, db=int(database or 0), username=unquote(user) or None, password=unquote(password) or None, **options
     )
     return _finished(client, single=single)
+
+
+class Line:
+    """Runs scripts on connections of its own: for calls so frequent that what the library does around each one counts.
+
+    The library takes a connection out of the pool for every command, asks the system whether it is still good, and
+    keeps statistics: twice the processor time of sending the command and reading its answer. Here a connection stays,
+    one for each call under way. Tried again is as everywhere (see `connect`), and what the library knows of a
+    connection, from its health checks to who is the master now, it knows of these too. Threads may share it.
+    """
+
+    def __init__(self, client: Redis) -> None:
+        """``client``: its pool makes the connections, and closes them with the others."""
+        self._pool = client.connection_pool
+        self._idle: list[Any] = []
+
+    def evalsha(self, sha: str, *arguments: Any) -> Any:
+        """Run a script that Redis knows. Raises as a client does."""
+        return self._call("EVALSHA", sha, *arguments)
+
+    def eval(self, source: str, *arguments: Any) -> Any:
+        """Run a script, which Redis knows from then on. Raises as a client does."""
+        return self._call("EVAL", source, *arguments)
+
+    def _call(self, *command: Any) -> Any:
+        connection = self._connection()
+
+        def ask() -> Any:
+            connection.send_command(*command)
+            return connection.read_response()
+
+        try:
+            return connection.retry.call_with_retry(ask, lambda _: connection.disconnect())
+        except ResponseError:
+            raise
+        except BaseException:  # it may still have an answer to come, which is not that of the next command
+            connection.disconnect()
+            raise
+        finally:
+            self._idle.append(connection)
+
+    def _connection(self) -> Any:
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                return self._pool.get_connection()
+            if connection.pid == os.getpid():  # else it is that of the process this one was forked from
+                return connection
 
 
 @contextmanager

@@ -11,6 +11,8 @@ import msgspec
 from redis import Redis
 from redis.exceptions import NoScriptError, RedisError
 
+from backroom.store.connection import Line
+
 __all__ = ["Script", "ScriptRunner", "load_script", "pack"]
 
 _FOLDER = Path(__file__).parent / "scripts"
@@ -47,7 +49,7 @@ class ScriptRunner:
         self._prefix = prefix
         self._settings = pack(settings)
 
-    def run(self, redis: Redis, name: str, *arguments: Any) -> Any:
+    def run(self, redis: Redis | Line, name: str, *arguments: Any) -> Any:
         """Run the script on ``redis``, which is given its source the first time."""
         script = load_script(name)
         try:

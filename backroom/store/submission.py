@@ -10,6 +10,7 @@ from backroom.model.job import NewJob, Submitted, compact_json
 from backroom.model.options import Keep
 from backroom.model.states import State
 from backroom.model.webhooks import WebhookOption
+from backroom.store.connection import Line
 from backroom.store.gathering import Gathering
 from backroom.store.part import Part
 from backroom.store.scripts import pack
@@ -74,6 +75,7 @@ class Submission(Part):
     def __init__(self, *parts: Any) -> None:
         """``parts``: see `backroom.store.part.Part`."""
         super().__init__(*parts)
+        self._line = Line(self._redis)
         self._gathered = Gathering(self._submit_each)
 
     def submit(self, jobs: Sequence[NewJob], *, once: str = "") -> list[Submitted]:
@@ -110,7 +112,7 @@ class Submission(Part):
             return [error]
 
     def _submit(self, jobs: Sequence[NewJob], once: str = "") -> list[Submitted]:
-        answer = self._run("submit", pack([record_of(job) for job in jobs]), once)
+        answer = self._run("submit", pack([record_of(job) for job in jobs]), once, redis=self._line)
         if answer[0] == "full":
             raise QueueFull(answer[1], int(answer[2]))
         submitted = []
