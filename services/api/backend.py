@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+from flask import Flask
+
 from backroom.settings import Settings
 from backroom.store import Store
 from backroom.store.bulk_runner import BulkRunner
@@ -29,7 +31,9 @@ class Server(Protocol):
 class Backend:
     """Made once in each gunicorn process, after the fork: connections are not shared between processes."""
 
-    def __init__(self, settings: Settings, api_settings: ApiSettings) -> None:
+    def __init__(self, settings: Settings, api_settings: ApiSettings, pages: Flask) -> None:
+        """``pages``: what renders pages, and has their files."""
+        self.pages = pages
         self.settings = settings
         self.api_settings = api_settings
         self.store = Store.from_settings(settings)

@@ -1,10 +1,9 @@
 # ruff: noqa: N999 - gunicorn's own name for this file
 """How gunicorn runs the API: ``gunicorn -c services/api/gunicorn.conf.py 'services.api:create_app()'``.
 
-Processes x threads. Python runs one thread of a process at a time, so a process a core; threads because a request is
-mostly waiting for Redis. A caller that asks to wait (``Prefer: wait``) or listens to events holds a thread, so each
-process has a thread more for every one that may: they are made when they are needed, and the other requests keep
-theirs. How many there are is counted over all processes. Counters are kept
+Processes x greenlets. Python runs one thread of a process at a time, so a process a core; in it every connection has a
+greenlet, which costs little, because a request is mostly waiting for Redis. How many callers ask to wait (``Prefer:
+wait``) or listen to events is counted over all processes. Counters are kept
 per process in files and added up when `/metrics` is read (prometheus_client's multiprocess mode), so that any process
 answers for all.
 
@@ -16,6 +15,12 @@ import shutil
 import tempfile
 from pathlib import Path
 from typing import Any, Protocol
+
+from gevent import monkey  # type: ignore[import-untyped]  # the library has no types
+
+# Here, as the application is imported by the process that forks the others, and must find gevent's sockets and locks.
+# That process itself watches over its children by signals, which are left to it.
+monkey.patch_all(os=False, signal=False, subprocess=False)
 
 # Before anything imports prometheus_client, which decides by this where counters live. Kept over a reload (SIGHUP).
 _OWN_FOLDER = "backroom-api-metrics-"
@@ -34,18 +39,17 @@ _settings, _api = get_settings(), get_api_settings()
 bind = f"{os.environ.get('HOST', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"
 proc_name = "services.api"
 workers = _api.processes
-worker_class = "services.api.lingering.LingeringWorker"
-threads = _api.threads + _api.max_waits
+worker_class = "services.api.server.Worker"
 # Connections a process holds open: those being answered, and idle ones that clients keep for their next request.
-worker_connections = threads + 1000
+worker_connections = _api.connections + _api.max_waits
 backlog = 2048
 # Longer than the 60 s most proxies and client pools keep idle connections: the client closes first, so that no request
 # meets a connection that is just being closed.
 keepalive = 75
-# The process is replaced if its main loop is stuck for so long; requests in threads may take as long as they need.
+# The process is replaced if nothing in it has its turn for so long; requests may take as long as they need.
 timeout = 60
 graceful_timeout = _api.shutdown_seconds
-# Request lines and headers above these are refused by gunicorn itself, in its own words.
+# Addresses, headers in number and single headers above these are refused with 414 and 431.
 limit_request_line = 8190
 limit_request_fields = 100
 limit_request_field_size = 8190

@@ -1,11 +1,11 @@
-"""Pages for people: rendered on the server, without scripts."""
+"""Pages for people: rendered on the server by Flask, without scripts."""
 
-from typing import Final
+from typing import Any, Final
 
 from flask import render_template
 
 from services.api.http.answers import Answer
-from services.api.http.operation import Reply
+from services.api.http.operation import Call, Reply
 
 __all__ = ["PAGE", "page_answer"]
 
@@ -18,6 +18,8 @@ _HEADERS: Final = {
 }
 
 
-def page_answer(template: str, *, status: int = 200, **context: object) -> Answer:
+def page_answer(call: Call[Any, Any], template: str, *, status: int = 200, **context: object) -> Answer:
     """A page made of a template of `dashboard/templates`."""
-    return Answer(status, render_template(template, **context), _HEADERS, "text/html; charset=utf-8")
+    with call.backend.pages.request_context(call.request.environ):
+        page = render_template(template, **context)
+    return Answer(status, page, _HEADERS, "text/html; charset=utf-8")

@@ -9,13 +9,16 @@ __all__ = ["ApiSettings", "get_api_settings"]
 
 
 class ApiSettings(BaseSettings):
-    """How many processes and threads answer requests. Read by `gunicorn.conf.py` and by the app."""
+    """How many processes answer requests, and how. Read by `gunicorn.conf.py` and by the app."""
 
     model_config = SettingsConfigDict(env_prefix="BACKROOM_API_", env_ignore_empty=True, extra="ignore")
 
     processes: int = Field(2, ge=1, le=64, description="Processes that answer requests; one a core is enough.")
-    threads: int = Field(
-        32, ge=1, le=1000, description="Threads a process has for requests, beside those for callers that wait."
+    connections: int = Field(
+        1000,
+        ge=1,
+        le=100_000,
+        description="Connections a process keeps open, beside those of callers that wait; others wait to be accepted.",
     )
     max_waits: int = Field(
         500,

@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from flask import Request
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
+from werkzeug.wrappers import Request
 
 from backroom.model.names import NAME_PATTERN
 from backroom.settings import Settings
@@ -194,6 +195,7 @@ def _principal_of(record: KeyRecord) -> Principal:
     )
 
 
+@lru_cache(maxsize=256)  # a client sends the same one with every request
 def _host_of(authority: str) -> str:
     """The host name of ``host:port``, in lower case, without brackets and final dot; empty for nonsense."""
     try:

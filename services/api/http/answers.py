@@ -2,16 +2,17 @@
 
 import json
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Final
 
 import orjson
-from flask import Response
 
 __all__ = ["JSON", "Answer", "RawJson", "Stream", "to_json"]
 
 JSON: Final = "application/json"
+_STATUS_LINES: Final = {int(status): f"{status.value} {status.phrase}" for status in HTTPStatus}
 
 
 class RawJson(bytes):
@@ -56,21 +57,24 @@ class Answer:
             return self.body.encode() if isinstance(self.body, str) else self.body
         return to_json(self.body)
 
-    def head(self) -> "Answer":
-        """The same for a request that wants no body: a stream is closed before it begins."""
-        if not isinstance(self.body, Stream):
-            return self
-        self.body.close()
-        return replace(self, body=b"")
+    def wsgi(
+        self, extra: Mapping[str, str], *, is_head: bool = False
+    ) -> tuple[str, list[tuple[str, str]], Iterable[bytes]]:
+        """The status line, the headers and the body as a WSGI server sends them; ``extra`` headers come last.
 
-    def response(self) -> Response:
-        """The answer as Flask sends it. Nothing is cached unless the operation says so."""
+        Nothing is cached unless the operation says so. A request for the head alone (``is_head``) gets the headers that
+        the whole answer has, and a stream is closed before it begins.
+        """
         headers = {"Cache-Control": "no-store", **self.headers}
+        chunks: Iterable[bytes]
         if isinstance(self.body, Stream):
-            return Response(self.body, status=self.status, headers=headers, content_type=self.content_type)
-        body = self.payload()
-        if body is None:
-            response = Response(status=self.status, headers=headers)
-            response.headers.pop("Content-Type", None)
-            return response
-        return Response(body, status=self.status, headers=headers, content_type=self.content_type)
+            headers["Content-Type"] = self.content_type
+            chunks = self.body
+            if is_head:
+                self.body.close()
+        elif (payload := self.payload()) is None:
+            chunks = ()
+        else:
+            headers["Content-Type"], headers["Content-Length"] = self.content_type, str(len(payload))
+            chunks = (payload,)
+        return _STATUS_LINES[self.status], [*headers.items(), *extra.items()], () if is_head else chunks

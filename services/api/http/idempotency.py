@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 import structlog
-from flask import Request
+from werkzeug.wrappers import Request
 
 from backroom.model.errors import StoreUnavailable
 from backroom.store.idempotency import Idempotency, KeptAnswer, KeyClaim, OtherRequest, StillRunning

@@ -1,8 +1,8 @@
 """The line to one who listens: his connection, written to past the server that answered him."""
 
+import select
 import socket
 import ssl
-import struct
 import time
 from typing import Any, Final
 
@@ -39,9 +39,6 @@ class Line:
         self._error: OSError | None = None
         #: When something was written last.
         self.written_at = 0.0
-        if connection is not None:
-            # Sending fails in the end: a stream whose caller takes nothing in would keep its seat for ever.
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", STUCK_SECONDS, 0))
 
     def open(self) -> None:
         """From now on `write` is used; until `close` the server must not be."""
@@ -51,7 +48,8 @@ class Line:
     def close(self) -> None:
         """Leave the connection to the server again. Call `flush` before it says anything."""
         assert self._connection is not None
-        self._connection.settimeout(None)
+        # Sending fails in the end: a stream whose caller takes nothing in would keep its seat for ever.
+        self._connection.settimeout(STUCK_SECONDS)
 
     def write(self, data: bytes) -> bool:
         """Send what can be sent at once. False: there is a rest, to be sent by `flush`; or nobody is there."""
@@ -80,9 +78,9 @@ class Line:
         """Whether the caller has closed the connection; one behind TLS is found closed at the next heartbeat."""
         if self._connection is None:
             return False
+        watch = select.poll()
         try:
-            return self._connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-        except BlockingIOError:
-            return False
+            watch.register(self._connection, select.POLLIN)
+            return bool(watch.poll(0)) and self._connection.recv(1, socket.MSG_PEEK) == b""
         except OSError:
             return True

@@ -1,7 +1,7 @@
 """Operations: one decorator says what a call takes and answers, and one order in which every call is handled.
 
-The order is fixed: request id, host and origin, key (all in `services.api.app`, as unknown addresses need them too),
-then here role, rate limit, path and query, body, idempotency key, and last the handler. What is declared is also what
+The order is fixed: request id, host and origin, key (all at the front desk, as unknown addresses need them too), then
+here role, rate limit, path and query, body, idempotency key, and last the handler. What is declared is also what
 `openapi.json` says.
 """
 
@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final, Generic, TypeVar
 
-from flask import Flask, g, request
 from pydantic import BaseModel
 from werkzeug.datastructures import Headers
+from werkzeug.wrappers import Request
 
 from backroom.model.names import new_id
 from backroom.store.idempotency import KeyClaim
@@ -22,10 +22,11 @@ from services.api.http.access import Access, Principal, unauthorized
 from services.api.http.answers import Answer
 from services.api.http.idempotency import idempotency_key, once
 from services.api.http.problems import Problem
+from services.api.http.rates import Standing
 from services.api.http.requests import preferred_wait, read_json, traceparent
 from services.api.http.validation import read_query, validated
 
-__all__ = ["BodyLimit", "Call", "Operation", "Reply", "Resource", "mount"]
+__all__ = ["BodyLimit", "Call", "Operation", "Reply", "Resource", "Visit"]
 
 Q = TypeVar("Q", bound=BaseModel)
 B = TypeVar("B", bound=BaseModel)
@@ -53,6 +54,19 @@ class Reply:
     media_type: str = "application/json"
 
 
+@dataclass(slots=True)
+class Visit:
+    """One request on its way through the API."""
+
+    request: Request
+    #: The caller's, or a new one.
+    request_id: str
+    #: Who asks; None until that is settled.
+    principal: Principal | None = None
+    #: How the caller stands with its budget, where it has one.
+    standing: Standing | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Call(Generic[Q, B]):
     """One request to an operation, checked: what a handler gets."""
@@ -62,7 +76,9 @@ class Call(Generic[Q, B]):
     path: Mapping[str, str]
     query: Q
     body: B
-    headers: Headers
+    request: Request
+    #: The id of the request.
+    request_id: str
     #: The claim of the request's idempotency key, if it has one.
     claim: KeyClaim | None = None
 
@@ -81,10 +97,9 @@ class Call(Generic[Q, B]):
         return preferred_wait(self.headers)
 
     @property
-    def request_id(self) -> str:
-        """The id of the request."""
-        found: str = g.request_id
-        return found
+    def headers(self) -> Headers:
+        """The headers of the request."""
+        return self.request.headers
 
     @property
     def traceparent(self) -> str | None:
@@ -136,17 +151,17 @@ class Operation:
         """The names of the path's parameters."""
         return _PARAMETER.findall(self.path)
 
-    def answer(self, backend: Backend, principal: Principal, path: Mapping[str, str]) -> Answer:
-        """Handle the current request."""
+    def answer(self, backend: Backend, principal: Principal, visit: Visit, path: Mapping[str, str]) -> Answer:
+        """Handle a request."""
+        request = visit.request
         self._check_role(principal)
-        standing = backend.rates.count(request, principal, self.access)
-        if standing is not None:
-            g.rate_limit_headers = standing.headers
-            standing.check()
+        visit.standing = backend.rates.count(request, principal, self.access)
+        if visit.standing is not None:
+            visit.standing.check()
         query = read_query(self.query, request.args)
-        value = self._read_body(backend)
+        value = self._read_body(backend, request)
         body = validated(self.body, value)
-        call: Call[Any, Any] = Call(backend, principal, path, query, body, request.headers)
+        call: Call[Any, Any] = Call(backend, principal, path, query, body, request, visit.request_id)
         key = idempotency_key(request) if self.idempotent else None
         if key is None:
             return self.handler(call)
@@ -165,7 +180,7 @@ class Operation:
             raise unauthorized("This call needs a key.")
         raise Problem("forbidden", f"The roles of the key {principal.name!r} do not include {self.access}.")
 
-    def _read_body(self, backend: Backend) -> object:
+    def _read_body(self, backend: Backend, request: Request) -> object:
         if self.method in {"GET", "DELETE"}:
             return {}
         limit: int = getattr(backend.settings, self.limit)
@@ -221,19 +236,3 @@ class Resource:
             return handler
 
         return register
-
-
-def mount(app: Flask, backend: Backend, operation: Operation) -> None:
-    """Let Flask route to an operation."""
-
-    def view(**path: str) -> Any:
-        answer = operation.answer(backend, g.principal, path)
-        return (answer.head() if request.method == "HEAD" else answer).response()
-
-    app.add_url_rule(
-        operation.rule,
-        endpoint=operation.endpoint,
-        view_func=view,
-        methods=[operation.method],
-        provide_automatic_options=False,
-    )

@@ -37,6 +37,13 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
     for kind in (
         ProblemType("bad-request", 400, "Bad request", "The request is not well-formed HTTP or lacks its body."),
         ProblemType(
+            "request-timeout", 408, "Request time-out", "The headers of the request did not come to an end in time."
+        ),
+        ProblemType("uri-too-long", 414, "Address too long", "The path with the query is too long."),
+        ProblemType(
+            "headers-too-large", 431, "Headers too large", "The request has too many headers, or one is too long."
+        ),
+        ProblemType(
             "malformed-json",
             400,
             "Malformed JSON",
@@ -59,6 +66,7 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         ),
         ProblemType("not-found", 404, "Not found", "There is no such resource."),
         ProblemType("method-not-allowed", 405, "Method not allowed", "The Allow header lists the methods that are."),
+        ProblemType("unknown-method", 501, "Unknown method", "The method of the request is none of HTTP's."),
         ProblemType("wrong-state", 409, "Wrong state", "The state of the job does not allow this action."),
         ProblemType(
             "queue-busy", 409, "Queue busy", 'Jobs of the queue are running. Wait for them, or send {"force": true}.'

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from flask import Request
+from werkzeug.wrappers import Request
 
 from backroom.model.errors import StoreUnavailable
 from backroom.store import Store

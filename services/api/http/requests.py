@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import IO, Any, Final
 
 import orjson
-from flask import Request
 from werkzeug.datastructures import Headers
+from werkzeug.wrappers import Request
 
 from backroom.model.errors import FieldError, InvalidInput, TooLarge
 from backroom.model.validation import pointer
@@ -69,7 +69,7 @@ def _read_body(request: Request, *, limit: int, what: str) -> bytes:
     try:
         body: bytes = b"" if (declared or 0) > limit else stream.read(limit + 1)
         too_large = len(body) > limit or (declared or 0) > limit
-        if too_large:
+        if too_large and "HTTP_EXPECT" not in request.environ:  # who asked first has not begun to send
             _discard(stream)
     except Exception as error:  # noqa: BLE001 - whatever the server says of a body it cannot read, the caller sent it
         raise Problem("bad-request", f"The body cannot be read: {error}.") from None
@@ -88,6 +88,8 @@ def _discard(stream: IO[bytes]) -> None:
 
 
 def _check_media_type(request: Request) -> None:
+    if request.environ.get("CONTENT_TYPE") == "application/json" and "HTTP_CONTENT_ENCODING" not in request.environ:
+        return  # as nearly everybody sends it
     if request.mimetype != "application/json" or request.mimetype_params.get("charset", "utf-8").lower() != "utf-8":
         found = request.headers.get("Content-Type") or "none"
         raise Problem(

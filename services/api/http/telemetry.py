@@ -6,6 +6,7 @@ Gauges of the stack itself, such as the depth of queues, come from the exporter 
 """
 
 import os
+from functools import cache
 from typing import Final
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
@@ -40,9 +41,19 @@ def observe(*, method: str, route: str | None, status: int, seconds: float | Non
     """Count one answered request, and its time unless that is None."""
     method = method if method in _METHODS else "other"
     route = route or UNMATCHED
-    _requests.labels(method, route, f"{status // 100}xx").inc()
+    _counter(method, route, status // 100).inc()
     if seconds is not None:
-        _seconds.labels(method, route).observe(seconds)
+        _histogram(method, route).observe(seconds)
+
+
+@cache  # there are as many as methods, routes and classes of status; the library looks each up under a lock
+def _counter(method: str, route: str, status_class: int) -> Counter:
+    return _requests.labels(method, route, f"{status_class}xx")
+
+
+@cache  # the same
+def _histogram(method: str, route: str) -> Histogram:
+    return _seconds.labels(method, route)
 
 
 def exposition() -> Answer:

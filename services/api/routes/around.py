@@ -60,9 +60,9 @@ def metrics(_call: Call[NoQuery, NoBody]) -> Answer:
 
 
 @resource.operation("GET", "/problems", access=Access.READ, query=NoQuery, body=NoBody, replies={200: PAGE})
-def problems(_call: Call[NoQuery, NoBody]) -> Answer:
+def problems(call: Call[NoQuery, NoBody]) -> Answer:
     """Explain the errors: the `type` of a problem opens this page at its paragraph."""
-    return page_answer("problems.html", problems=PROBLEMS.values())
+    return page_answer(call, "problems.html", problems=PROBLEMS.values())
 
 
 @resource.operation("GET", "/", access=Access.READ, query=NoQuery, body=NoBody, replies={200: PAGE})
@@ -75,5 +75,5 @@ def home(call: Call[NoQuery, NoBody]) -> Answer:
         workers = visible_workers(principal, store.workers.list())
         types = [each for each in store.job_types.list() if principal.is_for_type(each.name)]
     except StoreUnavailable as error:
-        return page_answer("home.html", status=503, away=str(error), open=is_open)
-    return page_answer("home.html", away=None, open=is_open, queues=queues, workers=workers, types=types)
+        return page_answer(call, "home.html", status=503, away=str(error), open=is_open)
+    return page_answer(call, "home.html", away=None, open=is_open, queues=queues, workers=workers, types=types)

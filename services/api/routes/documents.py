@@ -81,6 +81,6 @@ def read_document(_call: Call[NoQuery, NoBody]) -> Answer:
 
 
 @resource.operation("GET", "/docs", access=Access.READ, query=NoQuery, body=NoBody, replies={200: PAGE})
-def read_docs(_call: Call[NoQuery, NoBody]) -> Answer:
+def read_docs(call: Call[NoQuery, NoBody]) -> Answer:
     """Show the calls of this API to people."""
-    return page_answer("docs.html", document=document())
+    return page_answer(call, "docs.html", document=document())

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
-from flask import request
 from pydantic import Field
 
 from backroom.model.errors import NotFound
@@ -102,7 +101,7 @@ def _streamed(call: Call[Any, Any], open_stream: Callable[..., EventStream | Non
             last_event_id=call.headers.get("Last-Event-ID"),
             heartbeat_seconds=backend.api_settings.heartbeat_seconds,
             on_close=backend.seats.give_back,
-            line=Line(request.environ),
+            line=Line(call.request.environ),
         )
     except BaseException:
         backend.seats.give_back()

@@ -213,7 +213,7 @@ def test_a_body_that_is_not_there(api: Api) -> None:
         ("OPTIONS", "/v1/jobs", "GET, HEAD, POST"),
         ("PATCH", "/v1/queues/q/limits", "DELETE, PUT"),
         ("POST", "/livez", "GET, HEAD"),
-        ("BREW", "/", "GET, HEAD"),
+        ("TRACE", "/", "GET, HEAD"),
     ],
 )
 def test_methods_an_address_does_not_answer(api: Api, method: str, path: str, allowed: str) -> None:

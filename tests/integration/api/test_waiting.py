@@ -85,7 +85,7 @@ def small_api(server: EmbeddedServer, tmp_path: Path) -> Iterator[tuple[Api, Sto
     store = Store(client, prefix="small")
     client.flushdb()
     store.job_types.publish("test-worker", TYPES, ttl_seconds=3600)
-    settings = {"BACKROOM_API_PROCESSES": "1", "BACKROOM_API_MAX_WAITS": "2", "BACKROOM_API_THREADS": "2"}
+    settings = {"BACKROOM_API_PROCESSES": "1", "BACKROOM_API_MAX_WAITS": "2"}
     with Api(tmp_path, server.url, "small", **settings) as api:
         yield api, store
     client.close()

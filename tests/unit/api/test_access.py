@@ -1,7 +1,8 @@
 """Open mode: which hosts and origins are our own."""
 
 import pytest
-from flask import Flask, request
+from werkzeug.test import create_environ
+from werkzeug.wrappers import Request
 
 from backroom.settings import Settings
 from backroom.store.api_keys import KeyRecords
@@ -24,11 +25,11 @@ OPEN = Guard(SETTINGS, NoKeys(), fresh_seconds=1)
 
 
 def check(method: str = "GET", **headers: str) -> None:
-    with Flask("test").test_request_context(method=method):
-        request.environ["HTTP_HOST"] = headers.pop("Host", "localhost:8000")
-        for name, value in headers.items():
-            request.environ[f"HTTP_{name.upper()}"] = value
-        OPEN.check_origin(request)
+    environ = create_environ(method=method)
+    environ["HTTP_HOST"] = headers.pop("Host", "localhost:8000")
+    for name, value in headers.items():
+        environ[f"HTTP_{name.upper()}"] = value
+    OPEN.check_origin(Request(environ))
 
 
 @pytest.mark.parametrize(

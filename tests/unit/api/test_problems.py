@@ -43,7 +43,7 @@ def test_a_thousand_errors_are_not_all_told() -> None:
     error = model.InvalidInput(model.FieldError(f"/jobs/{n}", "code", "is wrong") for n in range(1000))
     problem = as_problem(error)
     assert problem is not None
-    answer = json.loads(problem_answer(problem, "r").response().get_data())
+    answer = json.loads(problem_answer(problem, "r").payload() or b"")
     assert len(answer["errors"]) == MAX_ERRORS
     assert "999 more" in answer["detail"]
 

@@ -1,8 +1,9 @@
 """Reading requests: ids, traces, preferences, bodies."""
 
 import pytest
-from flask import Flask, request
 from werkzeug.datastructures import Headers
+from werkzeug.test import create_environ
+from werkzeug.wrappers import Request
 
 from backroom.model.errors import InvalidInput, TooLarge
 from services.api.http.problems import Problem
@@ -12,8 +13,8 @@ TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 def read(body: bytes, *, limit: int = 1000, optional: bool = False, content_type: str = "application/json") -> object:
-    with Flask("test").test_request_context(method="POST", data=body, content_type=content_type):
-        return read_json(request, limit=limit, optional=optional)
+    environ = create_environ(method="POST", data=body, content_type=content_type)
+    return read_json(Request(environ), limit=limit, optional=optional)
 
 
 @pytest.mark.parametrize(
