@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from redis import Redis
 from redis.backoff import NoBackoff
+from redis.connection import BlockingConnectionPool
 from redis.exceptions import (
     AuthenticationError,
     ClusterDownError,
@@ -31,13 +32,21 @@ __all__ = ["Line", "connect", "store_errors"]
 _NOT_READY = ("BUSY", "MISCONF", "NOREPLICAS", "UNKILLABLE")
 #: A connection unused for this long is checked before it is used again, in seconds.
 _CHECK_AFTER = 30
+#: The library would refuse the 101st.
+_ANY_NUMBER = 2**31
+#: How long a caller waits for one of the connections, where their number is bounded, in seconds.
+_WAIT_SECONDS = 10
 
 
-def connect(url: str, *, timeout: float | None = 2.0, single: bool = False, decode: bool = True) -> Redis:
+def connect(
+    url: str, *, timeout: float | None = 2.0, single: bool = False, decode: bool = True, most: int | None = None
+) -> Redis:
     """A client for ``redis://``, ``rediss://`` (TLS), ``unix://`` or ``sentinel://host:port,host:port/service/db``.
 
     ``timeout`` bounds connecting and each answer, in seconds; None waits for ever, for blocking calls. ``single`` keeps
-    one connection for the client's life instead of a pool. Connects on first use; raises `ValueError` for other URLs.
+    one connection for the client's life instead of a pool. ``most`` bounds the connections of the pool: whoever needs
+    one more waits for it (behind sentinels any number is made). Connects on first use; raises `ValueError` for other
+    URLs.
     """
     options: dict[str, Any] = {
         "socket_timeout": timeout,
@@ -47,6 +56,7 @@ def connect(url: str, *, timeout: float | None = 2.0, single: bool = False, deco
         # One more try on a connection that proves dead. A time-out is not tried again: the server may be at work on it.
         "retry": Retry(NoBackoff(), 1, supported_errors=(ConnectionError,)),
         "protocol": 2,
+        "max_connections": _ANY_NUMBER,
     }
     scheme = urlsplit(url).scheme
     if scheme not in {"redis", "rediss", "unix", "sentinel", "sentinels"}:
@@ -55,6 +65,9 @@ def connect(url: str, *, timeout: float | None = 2.0, single: bool = False, deco
         options["socket_keepalive"] = True
     if scheme in {"sentinel", "sentinels"}:
         return _sentinel(url, options, single=single)
+    if most is not None:
+        bound = {**options, "max_connections": most}
+        return Redis(connection_pool=BlockingConnectionPool.from_url(url, timeout=_WAIT_SECONDS, **bound))
     return _finished(Redis.from_url(url, **options), single=single)
 
 

@@ -92,9 +92,10 @@ class Store:
         self.outbox = Outbox(*parts, settings=settings)
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> "Store":
-        """A store on the server and prefix that the settings name."""
-        return cls(connect(settings.redis_url, timeout=settings.redis_timeout_seconds), settings=settings)
+    def from_settings(cls, settings: Settings, *, connections: int | None = None) -> "Store":
+        """A store on the server and prefix that the settings name, with so many connections at most."""
+        client = connect(settings.redis_url, timeout=settings.redis_timeout_seconds, most=connections)
+        return cls(client, settings=settings)
 
     def ping(self) -> None:
         """Raise `StoreUnavailable` unless the server answers and has loaded its data."""

@@ -36,7 +36,7 @@ class Backend:
         self.pages = pages
         self.settings = settings
         self.api_settings = api_settings
-        self.store = Store.from_settings(settings)
+        self.store = Store.from_settings(settings, connections=api_settings.store_connections)
         self.guard = Guard(settings, self.store.api_keys, fresh_seconds=api_settings.key_fresh_seconds)
         self.ledger = Ledger(self.store.audit, keep=api_settings.audit_max)
         self.rates = RateLimits(self.store, api_settings)

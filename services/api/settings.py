@@ -20,6 +20,9 @@ class ApiSettings(BaseSettings):
         le=100_000,
         description="Connections a process keeps open, beside those of callers that wait; others wait to be accepted.",
     )
+    store_connections: int = Field(
+        32, ge=2, le=10_000, description="Connections to Redis a process has at most; requests share them."
+    )
     max_waits: int = Field(
         500,
         ge=0,

@@ -1,7 +1,9 @@
 """The processes of the API: their metrics, logs and end."""
 
 import json
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -93,3 +95,16 @@ def test_it_ends_on_sigterm_and_leaves_nothing_behind(server: EmbeddedServer, tm
         api.ask_to_stop()
         assert api.wait_until_stopped() == 0
     assert list(scratch.iterdir()) == []
+
+
+def test_hundreds_of_requests_at_once_share_few_connections_to_the_store(
+    own_server: EmbeddedServer, tmp_path: Path
+) -> None:
+    settings = {"BACKROOM_API_PROCESSES": "1", "BACKROOM_API_STORE_CONNECTIONS": "4"}
+    with Api(tmp_path, own_server.url, "few", **settings) as api, ExitStack() as stack:
+        lines = [stack.enter_context(socket.create_connection(("127.0.0.1", api.port), timeout=60)) for _ in range(300)]
+        for line in lines:
+            line.sendall(b"GET /v1/queues HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert {line.recv(12) for line in lines} == {b"HTTP/1.1 200"}
+        with connect(own_server.url, single=True) as client:
+            assert 1 < len(client.client_list()) <= 1 + 4
