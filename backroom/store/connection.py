@@ -1,6 +1,7 @@
 """Connections to Redis or Valkey, and what their errors mean to us."""
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -102,18 +103,20 @@ def _sentinel(url: str, options: dict[str, Any], *, single: bool) -> Redis:
 
 
 class Line:
-    """Runs scripts on connections of its own: for calls so frequent that what the library does around each one counts.
+    """Runs scripts on a connection of its own: for calls so frequent that what the library does around each one counts.
 
     The library takes a connection out of the pool for every command, asks the system whether it is still good, and
-    keeps statistics: twice the processor time of sending the command and reading its answer. Here a connection stays,
-    one for each call under way. Tried again is as everywhere (see `connect`), and what the library knows of a
-    connection, from its health checks to who is the master now, it knows of these too. Threads may share it.
+    keeps statistics: twice the processor time of sending the command and reading its answer. Here one connection stays;
+    calls at the same time as others take theirs from the pool and give it back. Tried again is as everywhere (see
+    `connect`), and what the library knows of a connection, from its health checks to who is the master now, it knows of
+    this one too. Threads may share it.
     """
 
     def __init__(self, client: Redis) -> None:
         """``client``: its pool makes the connections, and closes them with the others."""
         self._pool = client.connection_pool
-        self._idle: list[Any] = []
+        self._kept: Any = None
+        self._lock = threading.Lock()
 
     def evalsha(self, sha: str, *arguments: Any) -> Any:
         """Run a script that Redis knows. Raises as a client does."""
@@ -138,16 +141,22 @@ class Line:
             connection.disconnect()
             raise
         finally:
-            self._idle.append(connection)
+            self._give_back(connection)
 
     def _connection(self) -> Any:
-        while True:
-            try:
-                connection = self._idle.pop()
-            except IndexError:
-                return self._pool.get_connection()
-            if connection.pid == os.getpid():  # else it is that of the process this one was forked from
-                return connection
+        with self._lock:
+            kept, self._kept = self._kept, None
+        if kept is not None and kept.pid == os.getpid():  # else it is that of the process this one was forked from
+            return kept
+        return self._pool.get_connection()
+
+    def _give_back(self, connection: Any) -> None:
+        """Keep one: the pool may be bounded, and what is kept is missing to others."""
+        with self._lock:
+            if self._kept is None:
+                self._kept = connection
+                return
+        self._pool.release(connection)
 
 
 @contextmanager

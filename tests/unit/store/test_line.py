@@ -12,7 +12,7 @@ from redis.exceptions import ResponseError
 
 from backroom.store import Store, connect
 from backroom.store.connection import Line
-from tests.unit.store.hand import state, submit
+from tests.unit.store.hand import a_job, state, submit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -141,3 +141,15 @@ def test_threads_get_their_own_answers(client: Redis) -> None:
         thread.join(60)
 
     assert not wrong
+
+
+def test_a_bounded_pool_keeps_connections_for_others(redis_url: str, key_prefix: str) -> None:
+    store = Store(connect(redis_url, timeout=10, most=2), prefix=key_prefix)
+    jobs = [a_job() for _ in range(2)]
+    threads = [threading.Thread(target=store.submission.submit, args=(jobs,)) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+    assert len(store.inspection.states([job.id for job in jobs])) == 2
