@@ -10,6 +10,7 @@ answers for all.
 Environment: PORT (8000), HOST (127.0.0.1), and `services.api.settings`.
 """
 
+import gc
 import os
 import shutil
 import tempfile
@@ -29,8 +30,8 @@ if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
 
 from prometheus_client import multiprocess  # noqa: E402 - see above
 
+from backroom.logs import formatter  # noqa: E402 - see above
 from backroom.settings import get_settings  # noqa: E402 - see above
-from services.api.http.logs import formatter  # noqa: E402 - see above
 from services.api.http.seats import Tally  # noqa: E402 - see above
 from services.api.settings import get_api_settings  # noqa: E402 - see above
 
@@ -107,6 +108,8 @@ def post_worker_init(worker: Worker) -> None:
 
     When it is stopped, /readyz says so, those who wait are answered at once, and streams end.
     """
+    gc.collect()
+    gc.freeze()  # what is there now stays, and is not gone through again with every collection
     backend = worker.wsgi.extensions["backroom"]
     backend.server = worker
     backend.seats.share(_tally, worker.tally_cell)
