@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel
-from werkzeug.datastructures import Headers
+from werkzeug.datastructures import Headers, MultiDict
 from werkzeug.wrappers import Request
 
 from backroom.model.names import new_id
@@ -31,6 +31,7 @@ __all__ = ["BodyLimit", "Call", "Operation", "Reply", "Resource", "Visit"]
 Q = TypeVar("Q", bound=BaseModel)
 B = TypeVar("B", bound=BaseModel)
 
+_NO_PARAMETERS: Final[MultiDict[str, str]] = MultiDict()
 _PARAMETER: Final = re.compile(r"\{(\w+)\}")
 
 
@@ -158,7 +159,7 @@ class Operation:
         visit.standing = backend.rates.count(request, principal, self.access)
         if visit.standing is not None:
             visit.standing.check()
-        query = read_query(self.query, request.args)
+        query = read_query(self.query, request.args if request.query_string else _NO_PARAMETERS)
         value = self._read_body(backend, request)
         body = validated(self.body, value)
         call: Call[Any, Any] = Call(backend, principal, path, query, body, request, visit.request_id)

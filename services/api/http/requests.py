@@ -45,6 +45,8 @@ def traceparent(headers: Headers) -> str | None:
 
 def preferred_wait(headers: Headers) -> int | None:
     """N of ``Prefer: wait=N`` (RFC 7240) in seconds, at most 60; None if the caller does not want to wait."""
+    if "Prefer" not in headers:
+        return None
     for preference in ",".join(headers.getlist("Prefer")).split(","):
         if found := _WAIT.match(preference):
             return min(int(found[1]), MAX_WAIT_SECONDS)
