@@ -42,16 +42,33 @@ def cancel_many(stage: Stage) -> None:
 
 def test_jobs_start_while_every_delivery_hangs(empty_office: Stage) -> None:
     empty_office.workers("prefork", "threads", webhook_timeout_seconds=120)
-    with hanging() as there:
-        view, _ = empty_office.store.webhooks.create(url=there.url, events=("cancelled",))
+    with hanging() as there, hanging() as elsewhere:
+        for url in (there.url, elsewhere.url):
+            empty_office.store.webhooks.create(url=url, events=("cancelled",))
         cancel_many(empty_office)
-        there.after(2)
+        there.after(1)
+        elsewhere.after(1)
 
         results = [empty_office.result(empty_office.submit("add", x=number, y=1)) for number in range(20)]
 
         assert results == list(range(1, 21))
-        assert len(there.got) == 2, "two of the four slots, and no more"
-        assert empty_office.store.webhooks.get(view.id).pending == MANY
+        assert len(there.got) == len(elsewhere.got) == 1, "two of the four slots, and no more"
+        assert [view.pending for view in empty_office.store.webhooks.list()] == [MANY, MANY]
+
+
+def test_another_receiver_is_told_before_it_is_known_that_one_hangs(empty_office: Stage) -> None:
+    empty_office.worker(concurrency=4, webhook_timeout_seconds=120)
+    with hanging() as there, receiver() as elsewhere:
+        empty_office.store.webhooks.create(url=there.url, events=("cancelled",))
+        empty_office.store.webhooks.create(url=elsewhere.url, events=("completed",))
+        cancel_many(empty_office)
+        there.after(1)
+
+        for number in range(10):
+            empty_office.submit("add", x=number)
+
+        assert len(elsewhere.after(10)) == 10
+        assert len(there.got) == 1
 
 
 def test_a_receiver_is_told_while_another_one_hangs(empty_office: Stage) -> None:

@@ -265,20 +265,32 @@ def beat(store: Store, name: str, slots: int, **view: object) -> None:
     store.workers.beat(WorkerView(id=name, slots=slots, **said))  # type: ignore[arg-type]  # as they are
 
 
-def test_deliveries_leave_half_of_all_slots_to_other_jobs(store: Store, quick: str, worker: Worker) -> None:
+def test_deliveries_leave_half_of_all_slots_to_other_jobs(store: Store, slow: str, quick: str, worker: Worker) -> None:
     beat(store, "one", 4)
     beat(store, "two", 3)
     beat(store, "quiet", 50, state="quiet")
+    cancel(store, 9)
     complete(store, 9)
 
-    assert len(worker.claim(9)) == 3
+    assert whom(store, worker.claim(9)) == [slow, quick, slow]
     assert worker.claim(9) == []
     submit(store)
     assert [job.queue for job in worker.claim(9)] == ["default"]
 
 
+def test_one_receiver_leaves_a_slot_to_the_others(store: Store, slow: str, quick: str, worker: Worker) -> None:
+    beat(store, "one", 8)
+    cancel(store, 9)
+    assert whom(store, worker.claim(9)) == [slow] * 3
+
+    complete(store, 9)
+
+    assert whom(store, worker.claim(9)) == [quick]
+
+
 def test_the_share_of_the_slots_is_a_setting_and_one_delivery_is_always_made(store: Store, worker: Worker) -> None:
     own = Store(store.redis, prefix=store.keys.prefix, settings=Settings(webhook_slots_percent=100))
+    endpoint(own, "completed")
     endpoint(own, "completed")
     complete(own, 9)
     beat(own, "one", 3)
@@ -305,7 +317,7 @@ def test_workers_that_are_gone_have_no_slots(store: Store, quick: str, worker: W
     store.redis.zadd(store.keys.single("workers"), {"gone": 1})
     beat(store, "left", 100)
     store.workers.leave("left")
-    beat(store, "one", 4)
+    beat(store, "one", 6)
     complete(store, 9)
 
     assert len(worker.claim(9)) == 2

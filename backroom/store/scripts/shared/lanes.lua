@@ -42,10 +42,18 @@ local function charge_lane(lane, ms)
   redis.call('ZADD', P .. 'lanes', 'XX', time, lane)
 end
 
--- How many jobs of the lane may run at once.
+-- The most jobs of the internal queue at once: a share of all slots, so that other queues always find some; see beat.
+local function internal_room()
+  local slots = tonumber(redis.call('GET', P .. 'slots:all'))
+  return slots and math.max(1, math.floor(slots * settings.webhookSlots / 100)) or math.huge
+end
+
+-- How many jobs of the lane may run at once. One lane never has all there is room for, if it is for more than one: it is not known
+-- beforehand that a receiver will hang.
 local function lane_room(lane)
   if lane == OTHERS then return math.huge end
-  return redis.call('ZSCORE', P .. 'lanes:slow', lane) and 1 or settings.webhookAtOnce
+  if redis.call('ZSCORE', P .. 'lanes:slow', lane) then return 1 end
+  return math.min(settings.webhookAtOnce, math.max(1, internal_room() - 1))
 end
 
 -- Whether as many jobs of the lane run as may. One that was taken away while it ran did not say goodbye.

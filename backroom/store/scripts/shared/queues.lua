@@ -50,12 +50,6 @@ local function limited_until(known)
   return till > now and till or 0
 end
 
--- The most jobs of the internal queue at once: a share of all slots, so that others always find some; see beat.
-local function internal_room()
-  local slots = tonumber(redis.call('GET', P .. 'slots:all'))
-  return slots and math.max(1, math.floor(slots * settings.webhookSlots / 100)) or math.huge
-end
-
 -- How many jobs of the queue may start now.
 local function allowance(queue)
   local known = meta(queue)
