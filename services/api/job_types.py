@@ -79,7 +79,7 @@ class Catalogue:
         return self._types
 
     def _refreshed(self) -> Mapping[str, JobType]:
-        before, self._read_at = self._read_at, self._clock()  # the other threads go on with what there is meanwhile
+        before, self._read_at = self._read_at, self._clock()  # other requests go on with what there is meanwhile
         try:
             types = {job_type.name: job_type for job_type in self._read()}
         except BaseException:

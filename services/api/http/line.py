@@ -18,9 +18,9 @@ def chunk_of(data: bytes) -> bytes:
 
 
 class Line:
-    """Writing here costs one call and never waits, where the server would need a thread that is woken for it.
+    """Writing here costs one call and never waits, where the server would need a greenlet that is woken for it.
 
-    Only for those whose thread writes nothing meanwhile. Not every connection can be written to like that: one behind
+    Only for those whose greenlet writes nothing meanwhile. Not every connection can be written to like that: one behind
     TLS or with HTTP/2 has a language of its own. Their streams are sent by the server, as are those of servers that
     keep the connection to themselves.
     """

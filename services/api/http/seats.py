@@ -1,4 +1,4 @@
-"""Seats: callers that hold a thread, because they wait or listen, are counted, so that others always find one."""
+"""Seats: callers that wait or listen hold their connection for long, so they are counted, over all processes."""
 
 import mmap
 import threading

@@ -79,9 +79,9 @@ class How(TypedDict):
 
 
 class EventStream(Stream):
-    """One caller's stream: an iterator of bytes, to be closed once. Holds a thread while it is iterated over.
+    """One caller's stream: an iterator of bytes, to be closed once. Holds a greenlet while it is iterated over.
 
-    That thread mostly sleeps: what happens is written to the line by the one who reads it, for all who want to know. It
+    That one mostly sleeps: what happens is written to the line by the one who reads it, for all who want to know. It
     wakes up for one who lags behind, for the heartbeat, and at the end.
     """
 
