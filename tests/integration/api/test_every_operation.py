@@ -213,7 +213,7 @@ def test_a_body_that_is_not_there_and_one_that_says_nothing(api: Api, operation:
 def test_a_method_that_an_address_does_not_have(api: Api, path: str) -> None:
     templates = {one for one in DOCUMENT["paths"] if re.fullmatch(re.sub(r"\{\w+\}", r"[^/]+", one), path)}
     known = {method.upper() for template in templates for method in DOCUMENT["paths"][template]}
-    for method in (*METHODS, "BREW"):
+    for method in (*METHODS, "PROPFIND"):
         if method not in known:
             response = api.call(method, path.replace("{", "").replace("}", ""), json={})
             problem(response, 405, "method-not-allowed")
