@@ -1,4 +1,4 @@
-"""What Schemathesis is not to try: request lines above gunicorn's limit, which gunicorn answers in its own words."""
+"""What Schemathesis is not to try: addresses above the limit, refused with 414 before any operation is asked."""
 
 from typing import Any
 from urllib.parse import urlencode
