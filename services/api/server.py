@@ -32,6 +32,7 @@ from gunicorn.workers.ggevent import GeventWorker  # type: ignore[import-untyped
 
 from backroom.model.names import new_id
 from services.api.http import telemetry
+from services.api.http.line import STUCK_SECONDS, chunk_of
 from services.api.http.problems import Problem, problem_answer
 
 __all__ = ["Worker"]
@@ -44,8 +45,6 @@ HEAD_BYTES: Final = 64 * 1024
 """A request whose headers have not come to an end within so much is refused."""
 HEAD_SECONDS: Final = 30.0
 """A request whose first byte has come must have sent all its headers within this time."""
-STUCK_SECONDS: Final = 30.0
-"""A client that, in the middle of a body or an answer, sends or takes nothing for so long has gone away."""
 LINGER_SECONDS: Final = 2.0
 """How long a process that is being stopped waits for requests that are under way on connections it has kept."""
 DRAIN_BYTES, DRAIN_SECONDS = 1024 * 1024, 1.0
@@ -394,7 +393,7 @@ class Connection:
             self._write(head + b"".join(chunks))
             return keep
         for chunk in chunks:
-            self._write(head + (b"%x\r\n%b\r\n" % (len(chunk), chunk) if is_chunked and chunk else chunk))
+            self._write(head + (chunk_of(chunk) if is_chunked and chunk else chunk))
             head = b""
         if is_chunked:
             self._write(head + b"0\r\n\r\n")

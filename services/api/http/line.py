@@ -6,10 +6,10 @@ import ssl
 import time
 from typing import Any, Final
 
-__all__ = ["Line", "chunk_of"]
+__all__ = ["STUCK_SECONDS", "Line", "chunk_of"]
 
 STUCK_SECONDS: Final = 30
-"""A caller that takes nothing in for so long, while there is something, has gone away."""
+"""A caller that, in the middle of a body or an answer, sends or takes nothing in for so long has gone away."""
 
 
 def chunk_of(data: bytes) -> bytes:
