@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from backroom.model.errors import NotFound
 from backroom.model.states import State
 from tests.integration.schedules.programs import Programs, a_schedule, eventually, server_ms
 
 if TYPE_CHECKING:
     from backroom.store import Store
+    from backroom.store.schedules import ScheduleView
 
 HOUR = 3_600_000
 
@@ -79,8 +82,13 @@ def test_schedules_in_code_are_brought_by_workers(store: Store, programs: Progra
     programs.scheduler()
     programs.worker()
 
-    view = eventually(lambda: store.schedules.get("code:tick"), until=lambda view: view.state == "finished")
+    def brought() -> ScheduleView | None:
+        with suppress(NotFound):  # until the worker has brought it
+            return store.schedules.get("code:tick")
+        return None
 
+    view = eventually(brought, until=lambda view: view is not None and view.state == "finished")
+    assert view is not None
     ids = [fire["jobId"] for fire in view.last_fires]
     eventually(lambda: [store.inspection.get(job_id).state for job_id in ids] == [State.COMPLETED] * 4)
     assert {store.inspection.get(job_id).attempts for job_id in ids} == {2}
