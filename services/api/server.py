@@ -321,6 +321,7 @@ class Connection:
         except _Refused as refused:
             self._send_problem(refused.problem)
             self._drain()
+            return
         if not self._request.is_complete and self._request.method:
             self._drain()
 
