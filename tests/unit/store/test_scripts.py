@@ -40,6 +40,17 @@ ALWAYS = {
 }
 
 
+def statements(piece: str) -> list[tuple[str, str]]:
+    """What a shared piece declares: each name, and the statement that does."""
+    text = (FOLDER / "shared" / f"{piece}.lua").read_text()
+    found = re.findall(r"^local (?:.*\n)(?:(?:[ \t].*|end.*|\}.*)\n)*", text, re.MULTILINE)
+    return [
+        (name, statement)
+        for statement in found
+        for name in re.match(r"local (?:function )?(\w+(?:, \w+)*)", statement)[1].split(", ")
+    ]
+
+
 def test_there_are_scripts() -> None:
     assert {"submit", "exchange", "sweep"} <= set(SCRIPTS)
 
@@ -65,12 +76,29 @@ def test_submissions_are_refused_at_the_memory_limit() -> None:
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_every_include_is_resolved_and_comes_once(name: str) -> None:
+def test_what_a_script_uses_of_its_includes_comes_once(name: str) -> None:
     source = load_script(name).source
+    includes = re.findall(r"^--@include (.+)$", (FOLDER / f"{name}.lua").read_text(), re.MULTILINE)
+    offered = {each: statement for piece in " ".join(includes).split() for each, statement in statements(piece)}
+    names = set(re.findall(r"(?<![.:'])\b[A-Za-z_]\w*\b", re.sub(r"--.*|'[^'\n]*'", "", source)))
 
     assert "--@include" not in source
-    for piece in PIECES:
-        assert source.count((FOLDER / "shared" / f"{piece}.lua").read_text()) <= 1
+    assert [name for name in names & offered.keys() if source.count(offered[name]) != 1] == []
+
+
+@pytest.mark.parametrize("piece", PIECES)
+def test_a_shared_piece_is_made_of_local_statements(piece: str) -> None:
+    text = (FOLDER / "shared" / f"{piece}.lua").read_text()
+    comments = re.findall(r"^(?:--.*)?\n", text, re.MULTILINE)
+
+    assert len("".join([*dict.fromkeys(statement for _, statement in statements(piece)), *comments])) == len(text)
+
+
+@pytest.mark.parametrize("piece", PIECES)
+def test_every_statement_of_a_shared_piece_is_used(piece: str) -> None:
+    sources = [load_script(name).source for name in SCRIPTS]
+
+    assert [name for name, each in statements(piece) if not any(each in source for source in sources)] == []
 
 
 @pytest.mark.parametrize("piece", PIECES)
