@@ -19,10 +19,8 @@ OBEDIENT = "import time; print('up', flush=True); time.sleep(60)"
 
 @pytest.fixture
 def supervisor() -> Iterator[Supervisor]:
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored, as nohup has it, it is left alone
     with Supervisor(Console(width=6)) as running:
         yield running
-    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture
