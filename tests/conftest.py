@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 import redis
 from celery import _state as celery_state
+from hypothesis import HealthCheck, settings
 
 from backroom.local.server import LONGEST_SOCKET_PATH, EmbeddedServer
 from backroom.store import Store, connect
@@ -16,6 +17,10 @@ from backroom.store import Store, connect
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+# An example that takes long says that the machine is busy. CI has a profile of Hypothesis' own, which this one keeps.
+settings.register_profile("patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 def pytest_configure() -> None:

@@ -139,7 +139,7 @@ class Dispatcher:
                 return None
             batch = self._next_batch(slots)
             limits = batch[0].limits() if len(batch) == 1 else (None, None)
-            message = Message(self._board.take(), dict(enumerate(batch)), limits)
+            message = Message(self._board.take(), dict(enumerate(batch)), limits, since=time.monotonic())
             for index, request in message.open.items():
                 request.sent_in, request.index = message, index
             self._messages.add(message)

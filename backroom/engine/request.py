@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from celery import Celery, signals
@@ -42,7 +42,7 @@ class Message:
     #: Hard and soft time limit in seconds; a message of several jobs has none.
     limits: tuple[float | None, float | None]
     #: When it was sent and, once a slot has accepted it, when that was; on the monotonic clock.
-    since: float = field(default_factory=time.monotonic)
+    since: float
     #: The process of the slot that accepted it.
     pid: int | None = None
     #: When the slot was told to begin no further job of it.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from backroom.settings import Settings
 from backroom.store import Store, connect
 from services.api.http.feed import Feed, Topic
 from services.api.http.line import Line, chunk_of
@@ -101,9 +102,9 @@ def test_only_the_old_versions_of_http_are_plain_text(
 
 @pytest.fixture
 def store(redis_url: str, key_prefix: str) -> Iterator[Store]:
-    """An empty store whose connections may be read from for long."""
+    """An empty store whose connections may be read from for long, and whose readers are waited for as long."""
     with connect(redis_url, timeout=10) as client:
-        yield Store(client, prefix=key_prefix)
+        yield Store(client, prefix=key_prefix, settings=Settings(redis_timeout_seconds=60))
 
 
 def serve(stream: EventStream, connection: socket.socket) -> None:

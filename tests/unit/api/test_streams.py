@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from backroom.settings import Settings
 from backroom.store import Event, Store, connect
 from backroom.store.events import EventId, Span
 from services.api.http import feed as feeds
@@ -26,9 +27,9 @@ ADDED = Topic(types=frozenset({"added"}))
 
 @pytest.fixture
 def store(redis_url: str, key_prefix: str) -> Iterator[Store]:
-    """An empty store whose connections may be read from for long."""
+    """An empty store whose connections may be read from for long, and whose readers are waited for as long."""
     with connect(redis_url, timeout=10) as client:
-        yield Store(client, prefix=key_prefix)
+        yield Store(client, prefix=key_prefix, settings=Settings(redis_timeout_seconds=60))
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from celery import Celery
 
-from backroom.engine import dispatch, running, stopping
+from backroom.engine import running
 from backroom.engine.board import Board
 from backroom.engine.current import Wish
 from backroom.engine.dispatch import HELD_SECONDS, UNACCEPTED_SECONDS, Dispatcher
@@ -99,13 +99,13 @@ class Pool:
 
 
 class Stage:
-    """A dispatcher, a pool, and what becomes of jobs; ``later`` moves its clock."""
+    """A dispatcher, a pool, and what becomes of jobs; its clock stands still but for ``later``."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, slots: int = 2) -> None:
-        self._offset = 0.0
-        clock = SimpleNamespace(monotonic=lambda: time.monotonic() + self._offset, sleep=self.later)
-        monkeypatch.setattr(dispatch, "time", clock)
-        monkeypatch.setattr(stopping, "time", clock)
+        self._now = 1000.0
+        clock = SimpleNamespace(monotonic=lambda: self._now, time=lambda: self._now, sleep=self.later)
+        for module in ("dispatch", "request", "stopping"):
+            monkeypatch.setattr(f"backroom.engine.{module}.time", clock)
         self.signals: list[tuple[int, int]] = []
         monkeypatch.setattr(os, "kill", lambda pid, number: self.signals.append((pid, number)))
         self.board = Board()
@@ -135,7 +135,7 @@ class Stage:
         self.roomier += 1
 
     def later(self, seconds: float) -> None:
-        self._offset += seconds
+        self._now += seconds
 
     def tick(self, seconds: float = 0.0) -> None:
         self.later(seconds)

@@ -148,14 +148,15 @@ def events(store: Store, *types: str) -> list[str]:
     return [event.type for event in everything if not types or event.type in types]
 
 
-def eventually(look: Callable[[], T], *, until: Callable[[T], object] = bool, within: float = 10.0) -> T:
+def eventually(look: Callable[[], T], *, until: Callable[[T], object] = bool, within: float = 60.0) -> T:
     """The first answer of ``look``, asked again and again, that is true (or that ``until`` says is right)."""
     deadline = time.monotonic() + within
     while True:
+        is_late = time.monotonic() > deadline  # before it looks: whoever stood still for long looks once more
         found = look()
         if until(found):
             return found
-        if time.monotonic() > deadline:
+        if is_late:
             message = f"still {found!r} after {within} s"
             raise AssertionError(message)
         time.sleep(0.002)

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backroom.model.states import State
-from backroom.store import WorkerView
+from backroom.settings import Settings
+from backroom.store import Store, WorkerView
 from tests.unit.store.hand import Worker, counts, eventually, state, submit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from backroom.store import Store
 
 #: Of the settings' lease, in ms; nobody reaches the store for longer than half of it only when it is away.
 LEASE = 10_000
@@ -85,11 +84,13 @@ def test_leases_that_nobody_renews_end_when_that_time_is_over(store: Store) -> N
 
 
 def test_a_short_silence_is_no_outage(store: Store) -> None:
-    submit(store)
-    Worker(store, lease_ms=1).claim_one()
-    nobody_was_heard_for(store, LEASE // 2 - 500)
+    patient = Store(store.redis, prefix=store.keys.prefix, settings=Settings(lease_seconds=600))
+    submit(patient)
+    Worker(patient, lease_ms=1).claim_one()
+    nobody_was_heard_for(patient, 300_000 - 60_000)
 
-    eventually(lambda: store.upkeep.sweep().stalled)
+    eventually(lambda: patient.upkeep.sweep().stalled)
+    assert not patient.redis.exists(patient.keys.single("grace"))
 
 
 def test_a_new_store_has_no_outage_behind_it(store: Store) -> None:

@@ -233,6 +233,9 @@ def test_an_action_goes_on_where_a_process_that_died_has_left_it(
     action_id = start(store, "retry", FAILED)
     first = Store(store.redis, prefix=store.keys.prefix)
     first.bulk.work(steps(before), rest=lambda _: None)
+    assert store.redis.hexists(store.keys.bulk(action_id), "heldUntil")
+    seconds, _ = store.redis.time()
+    store.redis.hset(store.keys.bulk(action_id), "heldUntil", int(seconds) * 1000 + LONG)  # for longer than this test
 
     work(store)
     assert store.bulk.get(action_id).state == "running"  # the first may be alive: it has the action for a while

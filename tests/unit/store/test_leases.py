@@ -9,7 +9,7 @@ import pytest
 from backroom.model.states import State
 from backroom.store.execution import Held
 from backroom.store.queues import Rate
-from tests.unit.store.hand import LONG, Worker, counts, eventually, order, state, submit, submit_many
+from tests.unit.store.hand import LONG, Worker, counts, eventually, order, outlive, state, submit, submit_many
 
 if TYPE_CHECKING:
     from backroom.store import Store
@@ -98,10 +98,11 @@ def test_a_released_job_looks_as_if_it_had_never_been_claimed(store: Store, work
 
 
 def test_a_released_job_can_still_expire(store: Store, worker: Worker) -> None:
-    job_id = submit(store, ttl=30)
+    job_id = submit(store, ttl=LONG)
     worker.end(worker.claim_one(), "release")
+    outlive(store, "ttl")
 
-    eventually(lambda: store.upkeep.sweep().expired)
+    assert store.upkeep.sweep().expired == 1
 
     assert state(store, job_id) is State.EXPIRED
 

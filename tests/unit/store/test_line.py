@@ -77,12 +77,15 @@ def test_an_answer_that_nobody_waited_for_is_not_the_next_call_s(own_server: Emb
     def interrupt(*_: object) -> None:
         raise Interrupted
 
+    def ask() -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        line.eval("return 'the first'", 0)
+
     before = signal.signal(signal.SIGALRM, interrupt)
     own_server.pause()
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.2)
         with pytest.raises(Interrupted):
-            line.eval("return 'the first'", 0)
+            ask()
     finally:
         signal.signal(signal.SIGALRM, before)
         own_server.resume()
@@ -91,7 +94,7 @@ def test_an_answer_that_nobody_waited_for_is_not_the_next_call_s(own_server: Emb
 
 
 def test_a_time_out_is_not_tried_again(own_server: EmbeddedServer) -> None:
-    store = Store(connect(own_server.url, timeout=0.2), prefix="t")
+    store = Store(connect(own_server.url, timeout=2), prefix="t")  # a busy machine may take a while
     submit(store)
     own_server.pause()
     try:

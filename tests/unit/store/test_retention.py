@@ -29,7 +29,7 @@ def store_with(store: Store) -> Callable[..., Store]:
 
 def everything(store: Store) -> set[str]:
     """The keys of the store that hold something about single jobs."""
-    return {key for key in store.redis.keys("*") if ":job:" in key or ":by:" in key}
+    return {key for key in store.redis.keys(f"{store.keys.prefix}:*") if ":job:" in key or ":by:" in key}
 
 
 @pytest.mark.parametrize(("kind", "option"), [("completed", "removeOnComplete"), ("failed", "removeOnFail")])
@@ -85,10 +85,13 @@ def test_a_count_that_went_down_is_reached_step_by_step(store: Store) -> None:
 def test_an_age_is_swept_without_any_further_job(store: Store) -> None:
     job_id = run(store, removeOnComplete={"age": 1})
     kept = run(store)
-    assert store.upkeep.sweep().forgotten == 0
+    finished = store.inspection.get(job_id).finished_at
 
     assert eventually(lambda: store.upkeep.sweep().forgotten) == 1
 
+    seconds, micros = store.redis.time()
+    assert finished is not None
+    assert int(seconds) * 1000 + int(micros) // 1000 >= round(finished.timestamp() * 1000) + 1000
     with pytest.raises(NotFound):
         store.inspection.get(job_id)
     assert state(store, kept) == "completed"
@@ -169,7 +172,8 @@ def test_removing_a_finished_job_leaves_nothing(store: Store) -> None:
     store.actions.remove(job_id)
 
     assert everything(store) == set()
-    assert not [key for key in store.redis.keys("*") if ":old:" in key or key.endswith(":until")]
+    left = store.redis.keys(f"{store.keys.prefix}:*")
+    assert not [key for key in left if ":old:" in key or key.endswith(":until")]
 
 
 def test_a_sweep_forgets_more_than_one_step_holds(store: Store, worker: Worker) -> None:

@@ -224,24 +224,27 @@ def test_jobs_have_the_defaults_of_their_type(store: Store) -> None:
 @pytest.mark.parametrize(("policy", "made"), [("skip", 0), ("one", 1), ("all", 5)])
 def test_missed_slots_follow_the_policy(store: Store, policy: str, made: int) -> None:
     store.schedules.put("a", spec(every=60_000, misfire=policy))
-    let_pass(store, "a", 5 * 60_000 - 5000)
+    let_pass(store, "a", 5 * 60_000 - 30_000)
 
     assert store.schedules.fire_due()[0] == made
 
     view = store.schedules.get("a")
     assert view.fire_count == made
-    assert 0 < view.next[0] - int(store.redis.time()[0]) * 1000 <= 6000
+    assert 0 < view.next[0] - int(store.redis.time()[0]) * 1000 <= 31_000
 
 
 @pytest.mark.parametrize("policy", ["skip", "one", "all"])
-def test_slots_that_wait_for_their_turn_behind_many_others_are_not_missed(store: Store, policy: str) -> None:
+def test_slots_that_wait_for_their_turn_behind_many_others_are_not_missed(
+    store: Store, monkeypatch: pytest.MonkeyPatch, policy: str
+) -> None:
     """A scheduler has been firing the others for five seconds, without a pause."""
     store.schedules.put("a", spec(every=1000, misfire=policy))
     let_pass(store, "a", 5000)
-    now = store.schedules._now_ms()
+    now = int(store.redis.hget(key_of(store, "a"), "next") or 0) + 5200
+    monkeypatch.setattr("backroom.store.schedules.ms_of_clock", lambda _: now)  # whatever time this test has taken
     store.schedules._firing_since, store.schedules._fired_at = now - 5500, now - 100
 
-    assert store.schedules.fire_due()[0] in {5, 6}
+    assert store.schedules.fire_due()[0] == 6
 
 
 @pytest.mark.parametrize(("policy", "made"), [("skip", 1), ("one", 1)])
@@ -456,7 +459,7 @@ def test_pausing_twice_and_resuming_what_runs_change_nothing(store: Store) -> No
 
 
 def test_resuming_in_the_very_ms_of_a_slot_does_not_fire_it_again(store: Store) -> None:
-    store.schedules.put("a", spec(every=1000))
+    store.schedules.put("a", spec())
     store.schedules.fire_due()
     just_now = store.schedules.get("a").next[0]
     store.redis.hset(key_of(store, "a"), "seen", just_now)
@@ -464,7 +467,7 @@ def test_resuming_in_the_very_ms_of_a_slot_does_not_fire_it_again(store: Store) 
 
     store.schedules.resume("a")
 
-    assert store.schedules.get("a").next[0] == just_now + 1000
+    assert store.schedules.get("a").next[0] == just_now + HOUR
 
 
 def test_a_pause_that_meets_a_firing_holds(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -164,4 +164,5 @@ def test_a_job_removed_after_a_change_leaves_nothing(store: Store) -> None:
 
     store.actions.remove(job_id)
 
-    assert not [key for key in store.redis.keys("*") if ":by:" in key or ":job:" in key]
+    left = store.redis.keys(f"{store.keys.prefix}:*")
+    assert not [key for key in left if ":by:" in key or ":job:" in key]

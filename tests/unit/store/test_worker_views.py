@@ -131,4 +131,4 @@ def test_publishing_nothing_is_no_offer(store: Store) -> None:
     store.job_types.publish("w1", [], ttl_seconds=60)
 
     assert store.job_types.list() == []
-    assert store.redis.keys("*") == []
+    assert store.redis.keys(f"{store.keys.prefix}:*") == []
