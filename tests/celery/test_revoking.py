@@ -55,7 +55,7 @@ def test_revoking_a_running_task_lets_it_finish(site: Site, diary: Diary) -> Non
     result = tasks.wait.delay(page := f"finish {site.url}")
     diary.next(result.id)
 
-    site.app.control.revoke(result.id, reply=True, timeout=1)
+    assert site.app.control.revoke(result.id, reply=True, limit=1, timeout=PATIENCE)
 
     diary.note(page, "finished")
     assert result.get(timeout=PATIENCE) == "finished"
@@ -116,8 +116,9 @@ def test_a_revoked_task_that_retries_is_not_run_again(on_threads: Site, diary: D
 
 def test_revoking_by_stamps(on_threads: Site, diary: Diary) -> None:
     stamped = tasks.write.s("stamped", "ran")
-    stamped.stamp(customer="acme")
-    on_threads.app.control.revoke_by_stamped_headers({"customer": ["acme"]}, reply=True, timeout=1)
+    stamped.stamp(customer="revoked")  # by this worker, from now on
+    headers = {"customer": ["revoked"]}
+    assert on_threads.app.control.revoke_by_stamped_headers(headers, reply=True, limit=1, timeout=PATIENCE)
 
     result = stamped.apply_async()
 

@@ -98,7 +98,8 @@ def test_signals_of_a_task_that_ran_too_long(watched_site: Site, diary: Diary) -
 def test_signals_of_a_worker(open_site: Callable[..., AbstractContextManager[Site]], diary: Diary) -> None:
     with open_site() as site:
         page = page_of(site)
-        environment = {**site.environment, "SIGNAL_PAGE": page}
+        # Nothing hangs here: its processes end by themselves, however long that takes.
+        environment = {**site.environment, "SIGNAL_PAGE": page, "BACKROOM_SHUTDOWN_GRACE_SECONDS": "60"}
         options = ("--pool", "prefork", "--concurrency", "1", "--hostname", "life@signals", "--without-mingle")
         worker = Worker(*options, app="tests.celery.signalled", environment=environment)
         site.app.set_current()
