@@ -87,7 +87,12 @@ class Settings(BaseSettings):
         le=3600,
         description="After SIGTERM, running jobs have this long to finish; then they are given back.",
     )
-    events_max: int = Field(10_000, ge=100, le=10_000_000, description="About how many events the event stream keeps.")
+    events_max: int = Field(
+        10_000,
+        ge=100,
+        le=10_000_000,
+        description="About how many entries the event stream keeps: what happens in one step, up to 32 events, is one.",
+    )
     api_keys: str | None = Field(
         None, description='JSON list of API keys: [{"name", "key", "roles", "queues"?, "jobTypes"?}]. None: open mode.'
     )

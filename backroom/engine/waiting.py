@@ -18,7 +18,9 @@ logger = logging.getLogger(__name__)
 
 #: How long a waiting client sleeps before it looks at its results without having heard of them, in seconds.
 LOOK_SECONDS = 1.0
-#: More events than this at once are not read: a client that lags behind looks at its results instead.
+#: Entries of the event stream that are read at once, of up to 32 events each.
+ENTRIES_AT_ONCE = 100
+#: With so many events at once no more are read: a client that lags behind looks at its results instead.
 MOST_EVENTS = 1000
 #: The pause before it tries again to reach a store that is away, in seconds.
 PAUSE_SECONDS = 0.2
@@ -92,7 +94,7 @@ class ResultConsumer(BaseResultConsumer):
         events = self.backend.store.events
         if self._after is None:
             self._after = events.last_id()
-        found = events.read(self._after, block_ms=max(1, int(seconds * 1000)), count=MOST_EVENTS)
+        found = events.read(self._after, block_ms=max(1, int(seconds * 1000)), count=ENTRIES_AT_ONCE)
         changed = {
             event.job_id
             for event in found
@@ -101,7 +103,7 @@ class ResultConsumer(BaseResultConsumer):
         }
         if found:
             self._after = found[-1].id
-        if len(found) == MOST_EVENTS:  # a busy store: reading all of it would only lag behind more
+        if len(found) >= MOST_EVENTS:  # a busy store: reading all of it would only lag behind more
             self._after, self._look_at = events.last_id(), 0.0
         if time.monotonic() >= self._look_at:  # the stream is capped, and tells nothing of tasks that never were jobs
             self._look_at = time.monotonic() + LOOK_SECONDS

@@ -1,6 +1,7 @@
 """The event stream: what happened, in order, resumable by id."""
 
 from dataclasses import dataclass
+from itertools import dropwhile
 from typing import Final, NamedTuple
 
 import msgspec
@@ -9,30 +10,49 @@ from redis.exceptions import ResponseError
 from backroom.store.connection import store_errors
 from backroom.store.part import Part
 
-__all__ = ["Event", "EventId", "Events", "Span"]
+__all__ = ["MAX_SEQUENCE", "Event", "EventId", "Events", "Span"]
 
+#: More events than an entry can have.
+LAST_PLACE: Final = 2**31
+MAX_SEQUENCE: Final = 2**64 - 1
 #: What the client library says when there is no stream.
 _NO_KEY: Final = "no such key"
 #: The field of a job that has the time of its newest change of state.
 _SINCE = {"waiting": "ready", "active": "started"}
+#: An entry of the stream: of each event its type, job, queue and name, and then fields and values.
+_DECODER: Final = msgspec.json.Decoder(list[list[str]])
 _OF_STATE = ("state", "queue", "name", "created", "ready", "started", "finished", "worker", "runAt")
 
 
 class EventId(NamedTuple):
-    """The id of an event, in the order of what happened."""
+    """The id of an event, in the order of what happened.
+
+    Events that happened in one step are one entry of the stream, ``ms-sequence``, which is also the id of the last of
+    them; those before it are ``ms-sequence.1``, ``ms-sequence.2`` and so on.
+    """
 
     #: ms since 1970.
     ms: int
     sequence: int
+    #: From 1; that of the last event of an entry is `LAST_PLACE`.
+    place: int = LAST_PLACE
 
     @classmethod
     def parse(cls, text: str) -> "EventId":
-        """The id that is written as ``ms-sequence``, or ``ms`` alone. Raises `ValueError`."""
-        ms, _, sequence = text.partition("-")
-        return cls(int(ms), int(sequence or 0))
+        """The id that is written as ``ms-sequence.place``, ``ms-sequence`` or ``ms`` alone. Raises `ValueError`."""
+        ms, _, rest = text.partition("-")
+        sequence, _, place = rest.partition(".")
+        return cls(int(ms), int(sequence or 0), int(place or LAST_PLACE))
 
     def __str__(self) -> str:
-        return f"{self.ms}-{self.sequence}"
+        place = "" if self.place == LAST_PLACE else f".{self.place}"
+        return f"{self.ms}-{self.sequence}{place}"
+
+    def before_entry(self) -> str:
+        """The greatest id that an entry before the one of this event can have."""
+        if self.sequence:
+            return f"{self.ms}-{self.sequence - 1}"
+        return f"{self.ms - 1}-{MAX_SEQUENCE}" if self.ms else "0-0"
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -69,7 +89,7 @@ class Span:
 
 
 class Events(Part):
-    """Reads the stream; the scripts write it, and cap it at about ``BACKROOM_EVENTS_MAX`` events."""
+    """Reads the stream; the scripts write it, and cap it at about ``BACKROOM_EVENTS_MAX`` entries."""
 
     def last_id(self) -> str:
         """The id of the newest event, or ``0-0``: where reading "from now on" begins."""
@@ -86,7 +106,7 @@ class Events(Part):
                 if str(error) != _NO_KEY:
                     raise
                 return Span(None, EventId(0, 0), trimmed=False)
-        first = EventId.parse(info["first-entry"][0]) if info["first-entry"] else None
+        first = EventId.parse(info["first-entry"][0])._replace(place=1) if info["first-entry"] else None
         last = EventId.parse(info["last-generated-id"])
         return Span(first, last, trimmed=info["entries-added"] > info["length"])
 
@@ -103,17 +123,27 @@ class Events(Part):
         return Event(newest or "0-0", state, job_id, found["queue"], found["name"], int(at), more)
 
     def read(self, after: str, *, block_ms: int | None = None, count: int = 1000) -> list[Event]:
-        """Up to ``count`` events behind the id ``after``; waits up to ``block_ms`` for one (None: not at all).
+        """What happened behind the id ``after``; waits up to ``block_ms`` for something to happen (None: not at all).
 
-        ``block_ms`` must be below the connection's time-out.
+        Reads up to ``count`` entries of the stream, each with up to 32 events. ``block_ms`` must be below the
+        connection's time-out.
         """
+        within = EventId.parse(after) if "." in after else None
+        begin = after if within is None else within.before_entry()
         with store_errors():
-            streams = self._redis.xread({self._keys.single("events"): after}, count=count, block=block_ms)
-        return [_event(event_id, fields) for _, rows in streams or () for event_id, fields in rows]
+            streams = self._redis.xread({self._keys.single("events"): begin}, count=count, block=block_ms)
+        found = [event for _, rows in streams or () for entry_id, fields in rows for event in _events(entry_id, fields)]
+        if within is None:
+            return found
+        return list(dropwhile(lambda event: EventId.parse(event.id) <= within, found))
 
 
-def _event(event_id: str, fields: dict[str, str]) -> Event:
-    """What was read; takes the fields over. Called for every event, in every process that follows them."""
-    take = fields.pop
-    at = int(event_id.partition("-")[0])
-    return Event(event_id, take("type"), take("job"), take("queue"), take("name"), at, fields)
+def _events(entry_id: str, fields: dict[str, str]) -> list[Event]:
+    """What an entry tells. Called for every entry, in every process that follows them."""
+    at = int(entry_id.partition("-")[0])
+    entry = _DECODER.decode(fields["events"])
+    ids = [*(f"{entry_id}.{place}" for place in range(1, len(entry))), entry_id]
+    return [
+        Event(event_id, kind, job, queue, name, at, dict(zip(more[::2], more[1::2], strict=True)))
+        for event_id, (kind, job, queue, name, *more) in zip(ids, entry, strict=True)
+    ]

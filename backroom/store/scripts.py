@@ -24,6 +24,8 @@ _INCLUDE = re.compile(r"^--@include (.+)$", re.MULTILINE)
 #: A shared file is made of `local` statements, which begin a line each. Nothing else does but comments and what closes.
 _STATEMENT = re.compile(r"^local .*\n(?:(?!local |--).*\n)*", re.MULTILINE)
 _DECLARED = re.compile(r"local (?:function )?(\w+(?:, \w+)*)")
+#: What happens in a script is written when it has come to its end, wherever that is.
+_TELLS, _AT_END = "local function event(", "local answer = main()\nwrite_events()\nreturn answer\n"
 #: Names of variables, and what is passed over on the way to them: comments, strings and fields.
 _TOKEN = re.compile(r"--.*|'[^'\n]*'|(?<!\.)[.:]\w+|([A-Za-z_]\w*)")
 
@@ -42,13 +44,13 @@ class Script(NamedTuple):
 @cache
 def load_script(name: str) -> Script:
     """The script ``scripts/<name>.lua``, with what it uses of its includes in place."""
-    text = (_FOLDER / f"{name}.lua").read_text()
-
-    def include(match: re.Match[str]) -> str:
-        shared = "\n".join((_FOLDER / "shared" / f"{piece}.lua").read_text() for piece in match[1].split())
-        return _used(shared, text)
-
-    source = _INCLUDE.sub(include, text)
+    source = (_FOLDER / f"{name}.lua").read_text()
+    if include := _INCLUDE.search(source):
+        head, body = source[: include.start()], source[include.end() + 1 :]
+        shared = "\n".join((_FOLDER / "shared" / f"{piece}.lua").read_text() for piece in include[1].split())
+        if _TELLS in _used(shared, body):
+            body = f"local function main()\n{body}end\n{_AT_END}"
+        source = head + _used(shared, body) + body
     return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 

@@ -32,6 +32,6 @@ else
   end
   if #removed >= limit or #ids == look then next_place = place + kept end
 end
-if #removed > 0 then event('cleaned', '', queue, '', 'state', state, 'removed', #removed) end
+if #removed > 0 then event('cleaned', '', queue, '', 'state', state, 'removed', ('%d'):format(#removed)) end
 settle_queues()
 return {next_place, removed}

@@ -15,21 +15,25 @@ local before = once and redis.call('HGET', once, 'submitted')
 if before then return cmsgpack.unpack(before) end
 
 -- A queue with a maximum length takes all or none.
-local stored = {} -- id -> its state (an id may come twice in one call)
-for _, job in ipairs(jobs) do
+local stored, keys = {}, {} -- id -> its state (an id may come twice in one call)
+for place, job in ipairs(jobs) do keys[place] = job_key(job.id) end
+local all_new = redis.call('EXISTS', unpack(keys)) == 0
+for place, job in ipairs(jobs) do
   if stored[job.id] == nil then
-    stored[job.id] = redis.call('HGET', job_key(job.id), 'state')
+    stored[job.id] = not all_new and redis.call('HGET', keys[place], 'state')
     if not stored[job.id] then note_coming(job.queue) end
   end
 end
 for queue, more in pairs(coming) do
-  local most = tonumber(redis.call('HGET', queue_key(queue), 'maxLength'))
+  local most = meta(queue).max_length
   if most then
     local held = redis.call('ZCARD', state_key(queue, 'waiting')) + redis.call('ZCARD', state_key(queue, 'delayed'))
     if held + more > most then return {'full', queue, most} end
   end
 end
-for queue in pairs(coming) do know_queue(queue) end
+for queue in pairs(coming) do
+  if not meta(queue).has_had_jobs then know_queue(queue) end
+end
 
 for place, job in ipairs(jobs) do
   local state = stored[job.id]
@@ -48,7 +52,9 @@ write_metrics()
 local held_back = {}
 for at = 5, #answers, 3 do
   local queue = answers[at]
-  if held_back[queue] == nil then held_back[queue] = redis.call('ZSCORE', P .. 'ready', queue) and 0 or 1 end
+  if held_back[queue] == nil then
+    held_back[queue] = (standing[queue] or redis.call('ZSCORE', P .. 'ready', queue)) and 0 or 1
+  end
   answers[at] = held_back[queue]
 end
 if once and added and redis.call('EXISTS', once) == 1 then redis.call('HSET', once, 'submitted', cmsgpack.pack(answers)) end

@@ -36,7 +36,8 @@ LONGEST_PACE_SECONDS, HANDING_SHARE = 0.2, 0.05
 but at least so often."""
 RETRY_SECONDS: Final = 0.5
 """Pause of the reader while the store is away."""
-BATCH: Final = 1000
+BATCH: Final = 200
+"""Entries of the stream that are read at once, of up to 32 events each."""
 MOST_BYTES: Final = 1024 * 1024
 """How far a subscriber may lag behind before its events are dropped here and read from the store by itself."""
 
@@ -231,7 +232,7 @@ class Feed:
                     self._placed.set()
                     self._notify_all()  # what ended before this point is in no event to come: look once more
                 events = self._store.events.read(str(position), block_ms=block_ms, count=BATCH)
-                if len(events) == BATCH and self._store.events.span().misses(position):
+                if len(events) >= BATCH and self._store.events.span().misses(position):
                     self._miss()  # so far behind that the stream may have been trimmed in front of us
             except StoreUnavailable:
                 time.sleep(RETRY_SECONDS)

@@ -1,6 +1,7 @@
 """Server-sent events: what happens, sent as it happens, resumable by the id of the last event that arrived."""
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ import orjson
 from backroom.model.errors import NotFound, StoreUnavailable
 from backroom.model.job import format_time
 from backroom.store import Event, Store
-from backroom.store.events import EventId
+from backroom.store.events import MAX_SEQUENCE, EventId
 from backroom.store.records import from_ms
 from services.api.http.answers import Stream
 from services.api.http.feed import ENDINGS, RETRY_SECONDS, Batch, Feed, Frame, Topic
@@ -29,7 +30,9 @@ RETRY_MS: Final = 2000
 """How long a browser waits before it connects again."""
 PACE_SECONDS: Final = 0.1
 """A stream that sends for itself does it no more often than this; what comes in between is sent together."""
-PAGE: Final = 500
+PAGE: Final = 100
+"""Entries of the stream that are read at once, of up to 32 events each."""
+_EVENT_ID: Final = re.compile(r"[0-9]{1,20}(-[0-9]{1,20}([.][0-9]{1,9})?)?")
 GONE_SECONDS: Final = 2.0
 """How often a stream on which nothing happens looks whether its caller is there yet."""
 
@@ -284,9 +287,7 @@ class EventStream(Stream):
 
 def _parsed(last_event_id: str) -> EventId | None:
     """The id that a caller has sent; None for one that we cannot have given it."""
-    ms, dash, sequence = last_event_id.strip().partition("-")
-    digits = (ms, sequence) if dash else (ms,)
-    if not all(part.isascii() and part.isdigit() and len(part) <= 20 for part in digits):  # noqa: PLR2004 - 64 bits
+    if not _EVENT_ID.fullmatch(last_event_id.strip()):
         return None
     found = EventId.parse(last_event_id.strip())
-    return found if max(found) < 2**64 else None
+    return found if max(found) <= MAX_SEQUENCE else None

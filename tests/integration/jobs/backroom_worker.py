@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from backroom.model.job import Job, new_job
 from backroom.model.options import parse_options
 from backroom.model.states import FINISHED
+from backroom.store.events import EventId
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,12 +25,6 @@ __all__ = ["JobBoard", "worker"]
 ROOT = Path(__file__).parents[3]
 #: A worker that has not started, or a job that has not ended, after this many seconds never will.
 PATIENCE = 45.0
-
-
-def _place(event_id: str) -> tuple[int, int]:
-    """Where in the stream an event is; ids such as 5-10 and 5-9 do not sort as text."""
-    milliseconds, number = event_id.split("-")
-    return int(milliseconds), int(number)
 
 
 class JobBoard:
@@ -67,8 +62,10 @@ class JobBoard:
     def finished(self, job_id: str, *, after: str = "") -> Job:
         """The job, once it is finished, and that later than the event with the id ``after``."""
         finals = {str(state) for state in FINISHED}
-        behind = _place(after) if after else (0, 0)
-        self.wait_for(lambda event: event.job_id == job_id and event.type in finals and _place(event.id) > behind)
+        behind = EventId.parse(after or "0-0")
+        self.wait_for(
+            lambda event: event.job_id == job_id and event.type in finals and EventId.parse(event.id) > behind
+        )
         return self._store.inspection.get(job_id, attempts=True)
 
     def result(self, job_id: str, *, after: str = "") -> dict[str, Any]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+import pytest
+
 from backroom.settings import Settings
 from backroom.store import Store
+from backroom.store.events import EventId
 from tests.unit.store.hand import LONG, Worker, a_job, events, run, submit
 
 if TYPE_CHECKING:
@@ -73,13 +76,45 @@ def test_some_events_say_more(store: Store, worker: Worker) -> None:
 
 
 def test_a_reader_goes_on_where_it_stopped(store: Store) -> None:
-    submit(store)
-    first = store.events.read("0-0", count=1)
-    rest = store.events.read(first[-1].id)
-    submit(store)
-    later = store.events.read(rest[-1].id)
+    first = store.submission.submit([a_job() for _ in range(40)])
+    second = submit(store)
+    everything = store.events.read("0-0")
 
-    assert [event.type for event in [*first, *rest, *later]] == ["added", "waiting", "added", "waiting"]
+    assert [(event.type, event.job_id) for event in everything] == [
+        (kind, job) for job in [*(each.id for each in first), second] for kind in ("added", "waiting")
+    ]
+    for place, event in enumerate(everything, start=1):
+        assert store.events.read(event.id) == everything[place:]
+
+
+def test_events_of_one_step_are_one_entry_and_ids_have_their_order(store: Store) -> None:
+    store.submission.submit([a_job() for _ in range(40)])
+    submit(store)
+    ids = [EventId.parse(event.id) for event in store.events.read("0-0")]
+
+    assert store.redis.xlen(store.keys.single("events")) == 4  # 32, 32, 16 and 2 events
+    assert ids == sorted(set(ids))
+    assert [str(each) for each in ids] == [event.id for event in store.events.read("0-0")]
+    assert ids[-1] == store.events.span().last
+    assert not store.events.span().misses(ids[0])
+
+
+def test_a_reader_who_asks_for_few_entries_gets_all_of_each(store: Store) -> None:
+    submit(store)
+    submit(store)
+
+    assert [event.type for event in store.events.read("0-0", count=1)] == ["added", "waiting"]
+
+
+@pytest.mark.parametrize("place", ["0", "1", "2", "31", "999999999"])
+def test_an_id_within_an_entry_that_has_no_such_place_is_an_id_all_the_same(store: Store, place: str) -> None:
+    job_id = submit(store)
+    entry = store.events.last_id()
+    later = submit(store)
+
+    assert store.events.read(f"0-0.{place}", count=1) == store.events.read("0-0", count=1)
+    found = [event.job_id for event in store.events.read(f"{entry}.{place}")]
+    assert found == [job_id] * (1 + (place == "0")) + [later] * 2
 
 
 def test_reading_from_now_on_begins_at_the_newest(store: Store) -> None:
@@ -106,8 +141,8 @@ def test_a_waiting_reader_comes_back_with_nothing_in_the_end(store: Store) -> No
 
 
 def test_the_stream_stays_near_its_cap(store: Store) -> None:
-    capped = Store(store.redis, prefix=store.keys.prefix, settings=Settings(events_max=500))
-    for _ in range(5):
+    capped = Store(store.redis, prefix=store.keys.prefix, settings=Settings(events_max=100))
+    for _ in range(10):
         capped.submission.submit([a_job() for _ in range(500)])
 
-    assert 500 <= store.redis.xlen(store.keys.single("events")) <= 1000
+    assert 100 <= store.redis.xlen(store.keys.single("events")) <= 200

@@ -1,7 +1,18 @@
--- One capped stream of everything that happens; `...` are further field, value pairs. The time of an event is in its id.
+-- One capped stream of everything that happens. What happens in a script is written together, at its end (`load_script` sees to
+-- that): an entry has one field, JSON [[type, job id, queue, name, field, value, ...], ...], all of them strings.
+local EVENTS_AN_ENTRY = 32
+local happened = {}
+
+local function write_events()
+  if #happened == 0 then return end
+  redis.call('XADD', P .. 'events', 'MAXLEN', '~', settings.events, '*', 'events', cjson.encode(happened))
+  happened = {}
+end
+
+-- `...` are further field, value pairs, as strings. The time of an event is in the id of its entry.
 local function event(kind, id, queue, name, ...)
-  redis.call('XADD', P .. 'events', 'MAXLEN', '~', settings.events, '*',
-    'type', kind, 'job', id, 'queue', queue, 'name', name, ...)
+  if #happened == EVENTS_AN_ENTRY then write_events() end
+  happened[#happened + 1] = {kind, id, queue, name, ...}
 end
 
 -- What webhooks are to tell goes into the outbox, with the job as it is at the event; see `backroom.store.outbox`. That costs one

@@ -4,21 +4,24 @@ local RUN_BUCKETS = {5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 3000
 local RATED_MINUTES = 65 -- how long what a queue did in a minute is known
 local gathered, rates = {}, {}
 
-local function count(metric, queue, name, outcome)
-  local field = metric .. '|' .. queue .. '|' .. name
-  if outcome then field = field .. '|' .. outcome end
-  gathered[field] = (gathered[field] or 0) + 1
+local function metric_of(what, queue, name) return what .. '|' .. queue .. '|' .. name end
+
+local function gather(metric, by) gathered[metric] = (gathered[metric] or 0) + (by or 1) end
+
+local function count(what, queue, name, outcome)
+  local metric = metric_of(what, queue, name)
+  if outcome then metric = metric .. '|' .. outcome end
+  gather(metric)
 end
 
-local function observe(metric, buckets, queue, name, ms)
+local function observe(what, buckets, queue, name, ms)
   ms = math.max(0, ms)
   local bucket = #buckets + 1
   for place, bound in ipairs(buckets) do
     if ms <= bound then bucket = place break end
   end
-  count(metric, queue, name, bucket)
-  local sum = metric .. '_sum|' .. queue .. '|' .. name
-  gathered[sum] = (gathered[sum] or 0) + ms
+  count(what, queue, name, bucket)
+  gather(metric_of(what .. '_sum', queue, name), ms)
 end
 
 -- Per-minute counts of a queue, kept for an hour: the rates people look at.

@@ -61,7 +61,7 @@ end
 local function to_delayed(id, queue, name, due, why)
   redis.call('ZADD', state_key(queue, 'delayed'), delayed_score(queue, due), id)
   redis.call('HSET', job_key(id), 'state', 'delayed', 'runAt', due, 'why', why)
-  event('delayed', id, queue, name, 'runAt', due)
+  event('delayed', id, queue, name, 'runAt', ('%d'):format(due))
   note_due(queue)
 end
 

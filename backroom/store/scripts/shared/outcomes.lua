@@ -53,7 +53,7 @@ local function lose(held, reason)
   redis.call('HSET', job_key(held.id), 'stalled', held.stalled)
   clear(held, 'expires')
   count('stalls', held.queue, held.name)
-  event('stalled', held.id, held.queue, held.name, 'stalled', held.stalled)
+  event('stalled', held.id, held.queue, held.name, 'stalled', ('%d'):format(held.stalled))
   notify('stalled', held.id, held.queue)
   local failure = own_error('Stalled', reason, held.made + 1)
   log_outcome(held, 'stalled', failure)
@@ -171,7 +171,7 @@ local function settle(outcome)
     end_cancelled(held, 'made', made, 'run', run, 'told', 1)
   elseif kind == 'failed' then
     if made >= held.attempts then
-      event('retries-exhausted', id, held.queue, held.name, 'attemptsMade', made)
+      event('retries-exhausted', id, held.queue, held.name, 'attemptsMade', ('%d'):format(made))
       notify('retries-exhausted', id, held.queue, 'state', 'failed', 'finished', now, 'error', outcome.error, 'made', made, 'run', run)
     end
     end_failed(held, outcome.error, 'made', made, 'run', run)

@@ -28,11 +28,11 @@ local function meta(queue)
   local known = meta_of[queue]
   if known then return known end
   local found = redis.call('HMGET', queue_key(queue), 'paused', 'concurrency', 'rateMax', 'rateDuration',
-    'windowBegin', 'windowEnd', 'windowCount', 'limitedUntil')
+    'windowBegin', 'windowEnd', 'windowCount', 'limitedUntil', 'maxLength', 'sequence')
   known = {
     paused = found[1] == '1', concurrency = tonumber(found[2]), max = tonumber(found[3]), duration = tonumber(found[4]),
     window_begin = tonumber(found[5]) or 0, window_end = tonumber(found[6]) or 0, window_count = tonumber(found[7]) or 0,
-    limited_until = tonumber(found[8]) or 0,
+    limited_until = tonumber(found[8]) or 0, max_length = tonumber(found[9]), has_had_jobs = found[10] and true,
   }
   -- No window is longer: the clock was set back since, or the window was made shorter.
   if known.duration and known.window_end > soon + known.duration then known.window_end = 0 end
@@ -97,10 +97,12 @@ local function wake(queue)
   end
 end
 
+local filled = {} -- queues that got jobs which wait, of which nobody has taken any since
+
 -- Whether the queue has jobs that wait for no more than a slot.
 local function has_work(queue)
   if queue == INTERNAL then return lanes_have_work() end
-  return redis.call('EXISTS', state_key(queue, 'waiting')) == 1
+  return filled[queue] or redis.call('EXISTS', state_key(queue, 'waiting')) == 1
 end
 
 local standing = {} -- queues that this script knows to be in `ready`
@@ -124,6 +126,11 @@ local function refresh(queue)
 end
 
 local function note_change(queue) changed[queue] = true end
+
+local function note_filled(queue)
+  filled[queue] = true
+  note_change(queue)
+end
 
 -- Keeps the time of the queue's next due job; a new earliest one wakes the scheduler and a worker, who sleep until it.
 local function refresh_due(queue)

@@ -14,42 +14,59 @@ local function waiting_score(job)
   return (job.priority or 0) * PRIORITY_STEP + place
 end
 
-local OPTIONAL = {'lifo', 'attempts', 'maxStalled', 'keepC', 'keepF', 'options', 'user', 'trace', 'request', 'celery', 'hook'}
+-- Of what is given with a job, this goes into its record as it is.
+local KEPT = {lifo = true, attempts = true, maxStalled = true, keepC = true, keepF = true, options = true, user = true, trace = true,
+  request = true, celery = true, hook = true}
+
+local kinds = {} -- queue -> name -> what its jobs have in common
+
+local function kind_of(queue, name)
+  local names = kinds[queue]
+  if not names then names = {} kinds[queue] = names end
+  local kind = names[name]
+  if not kind then
+    kind = {by_queue = P .. 'by:queue:' .. queue, by_name = P .. 'by:name:' .. name, waiting = state_key(queue, 'waiting'),
+      submitted = metric_of('submitted', queue, name)}
+    names[name] = kind
+  end
+  return kind
+end
 
 local function store(job, place)
   local id, queue, name = job.id, job.queue, job.name
-  local record = {'name', name, 'queue', queue, 'data', job.data, 'created', now}
+  local kind, created = kind_of(queue, name), micros + place
+  local due = job.runAt or (job.delay and job.delay > 0 and soon + job.delay)
+  if due and due <= now then due = nil end
+  local record, size
+  if due then
+    record, size = {'name', name, 'queue', queue, 'data', job.data, 'created', now}, 8
+  else
+    record, size = {'name', name, 'queue', queue, 'data', job.data, 'created', now, 'state', 'waiting', 'ready', now}, 12
+  end
   local function add(field, value)
-    record[#record + 1] = field
-    record[#record + 1] = value
+    record[size + 1], record[size + 2], size = field, value, size + 2
+  end
+  for field, value in pairs(job) do
+    if KEPT[field] then add(field, value == true and 1 or value) end
   end
   if job.priority and job.priority ~= 0 then add('priority', job.priority) end
-  for _, field in ipairs(OPTIONAL) do
-    local value = job[field]
-    if value ~= nil then add(field, value == true and 1 or value) end
-  end
   if job.tags then add('tags', cjson.encode(job.tags)) end
-  local created = micros + place
-  enter(P .. 'by:queue:' .. queue, created, id)
-  enter(P .. 'by:name:' .. name, created, id)
+  if job.ttl and due then add('ttl', job.ttl) end
+  redis.call('HSET', job_key(id), unpack(record))
+  enter(kind.by_queue, created, id)
+  enter(kind.by_name, created, id)
   if job.user then enter(P .. 'by:user:' .. job.user, created, id) end
   for _, tag in ipairs(job.tags or {}) do enter(P .. 'by:tag:' .. tag, created, id) end
   event('added', id, queue, name)
-  count('submitted', queue, name)
+  gather(kind.submitted)
   rate(queue, 'submitted')
-  local due = job.runAt or (job.delay and job.delay > 0 and soon + job.delay)
-  if due and due > now then
-    if job.ttl then add('ttl', job.ttl) end
-    redis.call('HSET', job_key(id), unpack(record))
+  if due then
     to_delayed(id, queue, name, due, 'delayed')
     return 'delayed'
   end
-  add('state', 'waiting')
-  add('ready', now)
-  redis.call('HSET', job_key(id), unpack(record))
-  enter(state_key(queue, 'waiting'), waiting_score(job), id)
+  enter(kind.waiting, waiting_score(job), id)
   event('waiting', id, queue, name)
-  note_change(queue)
+  note_filled(queue)
   if job.ttl then start_ttl(id, queue, job.ttl, soon) end
   return 'waiting'
 end
