@@ -21,7 +21,6 @@ __all__ = ["TAKEN_FOR_DEAD_MS", "Idempotency", "KeptAnswer", "KeyClaim", "OtherR
 
 #: A request that was not answered for this long is taken for dead, and the next with its key takes over, in ms.
 TAKEN_FOR_DEAD_MS = 10_000
-_RANDOM_BITS = 74
 #: Kept bodies above this many bytes are compressed.
 _COMPRESSED_ABOVE = 1024
 
@@ -37,9 +36,9 @@ class KeyClaim:
 
     def new_id(self, place: int = 0) -> str:
         """The id of what the request creates in this place: the same in every try."""
-        digest = hashlib.sha256(f"{self.seed}/{place}".encode()).digest()
+        digits = hashlib.sha256(f"{self.seed}/{place}".encode()).hexdigest()
         milliseconds = int(self.seed.partition("-")[0])
-        return new_id(milliseconds=milliseconds, randomness=int.from_bytes(digest) >> (256 - _RANDOM_BITS))
+        return new_id(milliseconds=milliseconds, digits=digits)
 
 
 @dataclass(frozen=True, slots=True)

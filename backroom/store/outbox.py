@@ -36,7 +36,6 @@ NOTICES_AT_ONCE = 20
 FORGOTTEN_AT_ONCE = 100
 #: A worker that dies is no fault of the delivery it had in hand.
 _MAX_STALLED = 1000
-_RANDOM_BITS = 74
 
 Notice = Mapping[str, str]
 
@@ -135,9 +134,9 @@ class Outbox(Part):
 
 def _id_of(seed: str, entry_id: str, webhook: str) -> str:
     """The id of a delivery, or (of no webhook) of the message: the same whoever makes it, and no other stack's."""
-    digest = hashlib.sha256(f"{seed}/{entry_id}/{webhook}".encode()).digest()
+    digits = hashlib.sha256(f"{seed}/{entry_id}/{webhook}".encode()).hexdigest()
     milliseconds = int(entry_id.partition("-")[0])
-    return new_id(milliseconds=milliseconds, randomness=int.from_bytes(digest) >> (256 - _RANDOM_BITS))
+    return new_id(milliseconds=milliseconds, digits=digits)
 
 
 def _lane_of(url: str) -> str:
