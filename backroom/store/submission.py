@@ -1,7 +1,7 @@
 """Submitting jobs."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from redis.exceptions import ResponseError
 
@@ -19,6 +19,7 @@ __all__ = ["MAX_SUBMITTED_AT_ONCE", "Submission", "record_of"]
 
 #: Bounds the time that one call holds Redis.
 MAX_SUBMITTED_AT_ONCE = 1000
+_STATES: Final = {str(state): state for state in State}
 #: Jobs with more data than this, in characters, travel alone.
 MAX_GATHERED_DATA = 8192
 
@@ -115,10 +116,9 @@ class Submission(Part):
         answer = self._run("submit", pack([record_of(job) for job in jobs]), once, redis=self._line)
         if answer[0] == "full":
             raise QueueFull(answer[1], int(answer[2]))
-        submitted = []
-        for place, job in enumerate(jobs):
-            state, duplicate, held = answer[2 + 3 * place : 5 + 3 * place]
+        at, of_jobs = int(answer[1]), zip(jobs, answer[2::3], answer[3::3], answer[4::3], strict=True)
+        return [
             # An id that we made can only be in use because this very call was sent twice over a broken connection.
-            in_use = bool(duplicate) and job.options.job_id is not None
-            submitted.append(Submitted(job.id, State(state), in_use, int(answer[1]), bool(held)))
-        return submitted
+            Submitted(job.id, _STATES[state], bool(duplicate) and job.options.job_id is not None, at, bool(held))
+            for job, state, duplicate, held in of_jobs
+        ]

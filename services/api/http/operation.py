@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cache
 from typing import Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel
@@ -145,7 +146,7 @@ class Operation:
     @property
     def needs_body(self) -> bool:
         """Whether the body has a field that may not be left out."""
-        return any(field.is_required() for field in self.body.model_fields.values())
+        return _has_required_field(self.body)
 
     @property
     def parameters(self) -> list[str]:
@@ -187,6 +188,11 @@ class Operation:
         limit: int = getattr(backend.settings, self.limit)
         what = "body of a bulk submission" if self.limit is BodyLimit.BULK else "request body"
         return read_json(request, limit=limit, what=what, optional=not self.needs_body)
+
+
+@cache
+def _has_required_field(model: type[BaseModel]) -> bool:
+    return any(field.is_required() for field in model.model_fields.values())
 
 
 class Resource:
