@@ -12,7 +12,7 @@ from enum import StrEnum
 from functools import cache
 from typing import Any, Final, Generic, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from werkzeug.datastructures import Headers, MultiDict
 from werkzeug.wrappers import Request
 
@@ -145,8 +145,8 @@ class Operation:
 
     @property
     def needs_body(self) -> bool:
-        """Whether the body has a field that may not be left out."""
-        return _has_required_field(self.body)
+        """Whether the body may not be left out, because it may not be empty."""
+        return not _may_be_empty(self.body)
 
     @property
     def parameters(self) -> list[str]:
@@ -191,8 +191,12 @@ class Operation:
 
 
 @cache
-def _has_required_field(model: type[BaseModel]) -> bool:
-    return any(field.is_required() for field in model.model_fields.values())
+def _may_be_empty(model: type[BaseModel]) -> bool:
+    try:
+        model.model_validate({})
+    except ValidationError:
+        return False
+    return True
 
 
 class Resource:

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Final, Self
 
 from msgspec.structs import replace
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from backroom.model.errors import NotFound
 from backroom.model.job import Job
@@ -33,6 +33,8 @@ class RetryBody(Input):
 
 class RescheduleBody(Input):
     """The new due time: `delay` from now, or `runAt`."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
     delay: Annotated[int, Field(ge=0, le=MAX_DURATION_MS, description="In ms, from now.")] | None = None
     run_at: Time | None = None

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Final, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from backroom.model.errors import Stale, WrongState
 from backroom.model.job import Job, NewJob, compact_json, new_job
@@ -28,6 +28,8 @@ MAX_LOOKS: Final = 10
 
 class ChangeBody(Input):
     """What to change; the rest stays."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
     data: Any = Field(default=None, description="Replaces all of it; checked against the schema of the job's type.")
     priority: Annotated[int, Field(ge=0, le=MAX_PRIORITY)] | None = None
