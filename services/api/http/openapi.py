@@ -153,9 +153,11 @@ def _operation(operation: Operation, refs: Refs) -> Schema:
         schema = refs[operation.body, "validation"]
         found["requestBody"] = {"required": operation.needs_body, "content": {"application/json": {"schema": schema}}}
     responses = {str(status): _reply(operation, status, refs) for status in operation.replies}
-    responses |= {
-        str(status): {"$ref": f"#/components/responses/{status}"} for status in sorted(_problem_statuses(operation))
-    }
+    for status in sorted(_problem_statuses(operation)):
+        if reply := responses.get(str(status)):  # it may be the one or the other
+            reply["content"].update(_problem(status, refs)["content"])
+        else:
+            responses[str(status)] = {"$ref": f"#/components/responses/{status}"}
     found["responses"] = responses
     if operation.access is Access.PUBLIC:
         found["security"] = []

@@ -1,5 +1,7 @@
 """What surrounds the jobs: health, metrics, and pages for people."""
 
+from dataclasses import replace
+
 from backroom.model.errors import StoreUnavailable
 from services.api.http import telemetry
 from services.api.http.access import Access
@@ -65,7 +67,14 @@ def problems(call: Call[NoQuery, NoBody]) -> Answer:
     return page_answer(call, "problems.html", problems=PROBLEMS.values())
 
 
-@resource.operation("GET", "/", access=Access.READ, query=NoQuery, body=NoBody, replies={200: PAGE})
+@resource.operation(
+    "GET",
+    "/",
+    access=Access.READ,
+    query=NoQuery,
+    body=NoBody,
+    replies={200: PAGE, 503: replace(PAGE, description="The same page, which says that the job store is away.")},
+)
 def home(call: Call[NoQuery, NoBody]) -> Answer:
     """Show whether the stack is up, and its queues."""
     store, principal = call.backend.store, call.principal
