@@ -27,7 +27,7 @@ from redis.sentinel import Sentinel
 
 from backroom.model.errors import StoreFull, StoreUnavailable
 
-__all__ = ["Line", "connect", "store_errors"]
+__all__ = ["KeptConnection", "connect", "store_errors"]
 
 #: The first word of what Redis says while it cannot serve, of the errors that the library has no class for.
 _NOT_READY = ("BUSY", "MISCONF", "NOREPLICAS", "UNKILLABLE")
@@ -102,7 +102,7 @@ def _sentinel(url: str, options: dict[str, Any], *, single: bool) -> Redis:
     return _finished(client, single=single)
 
 
-class Line:
+class KeptConnection:
     """Runs scripts on a connection of its own: for calls so frequent that what the library does around each one counts.
 
     The library takes a connection out of the pool for every command, asks the system whether it is still good, and

@@ -15,7 +15,7 @@ import msgspec
 from redis import Redis
 from redis.exceptions import NoScriptError, RedisError
 
-from backroom.store.connection import Line
+from backroom.store.connection import KeptConnection
 
 __all__ = ["Script", "ScriptRunner", "load_script", "pack"]
 
@@ -76,7 +76,7 @@ class ScriptRunner:
         self._prefix = prefix
         self._settings = pack(settings)
 
-    def run(self, redis: Redis | Line, name: str, *arguments: Any) -> Any:
+    def run(self, redis: Redis | KeptConnection, name: str, *arguments: Any) -> Any:
         """Run the script on ``redis``, which is given its source the first time."""
         script = load_script(name)
         try:

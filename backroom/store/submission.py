@@ -10,7 +10,7 @@ from backroom.model.job import NewJob, Submitted, compact_json
 from backroom.model.options import Keep
 from backroom.model.states import State
 from backroom.model.webhooks import WebhookOption
-from backroom.store.connection import Line
+from backroom.store.connection import KeptConnection
 from backroom.store.gathering import Gathering
 from backroom.store.part import Part
 from backroom.store.scripts import pack
@@ -76,7 +76,7 @@ class Submission(Part):
     def __init__(self, *parts: Any) -> None:
         """``parts``: see `backroom.store.part.Part`."""
         super().__init__(*parts)
-        self._line = Line(self._redis)
+        self._kept = KeptConnection(self._redis)
         self._gathered = Gathering(self._submit_each)
 
     def submit(self, jobs: Sequence[NewJob], *, once: str = "") -> list[Submitted]:
@@ -113,7 +113,7 @@ class Submission(Part):
             return [error]
 
     def _submit(self, jobs: Sequence[NewJob], once: str = "") -> list[Submitted]:
-        answer = self._run("submit", pack([record_of(job) for job in jobs]), once, redis=self._line)
+        answer = self._run("submit", pack([record_of(job) for job in jobs]), once, redis=self._kept)
         if answer[0] == "full":
             raise QueueFull(answer[1], int(answer[2]))
         at, of_jobs = int(answer[1]), zip(jobs, answer[2::3], answer[3::3], answer[4::3], strict=True)

@@ -11,7 +11,7 @@ import pytest
 from redis.exceptions import ResponseError
 
 from backroom.store import Store, connect
-from backroom.store.connection import Line
+from backroom.store.connection import KeptConnection
 from tests.unit.store.hand import a_job, state, submit
 
 if TYPE_CHECKING:
@@ -42,22 +42,22 @@ def connections(redis_url: str) -> list[str]:
 
 
 def test_calls_one_after_the_other_keep_their_connection(client: Redis, redis_url: str) -> None:
-    line = Line(client)
-    line.eval("return 1", 0)
+    kept = KeptConnection(client)
+    kept.eval("return 1", 0)
     before = connections(redis_url)
-    line.eval("return 1", 0)
+    kept.eval("return 1", 0)
 
     assert connections(redis_url) == before
     assert len(before) == 1
 
 
 def test_what_redis_refuses_is_raised_and_the_connection_stays(client: Redis, redis_url: str) -> None:
-    line = Line(client)
-    line.eval("return 1", 0)
+    kept = KeptConnection(client)
+    kept.eval("return 1", 0)
     before = connections(redis_url)
 
     with pytest.raises(ResponseError, match="nonsense"):
-        line.eval("return redis.error_reply('nonsense')", 0)
+        kept.eval("return redis.error_reply('nonsense')", 0)
 
     assert connections(redis_url) == before
 
@@ -71,15 +71,15 @@ def test_submissions_go_on_when_their_connections_were_cut(store: Store, redis_u
 
 
 def test_an_answer_that_nobody_waited_for_is_not_the_next_call_s(own_server: EmbeddedServer) -> None:
-    line = Line(connect(own_server.url, timeout=10))
-    line.eval("return 'one before'", 0)
+    kept = KeptConnection(connect(own_server.url, timeout=10))
+    kept.eval("return 'one before'", 0)
 
     def interrupt(*_: object) -> None:
         raise Interrupted
 
     def ask() -> None:
         signal.setitimer(signal.ITIMER_REAL, 0.2)
-        line.eval("return 'the first'", 0)
+        kept.eval("return 'the first'", 0)
 
     before = signal.signal(signal.SIGALRM, interrupt)
     own_server.pause()
@@ -90,7 +90,7 @@ def test_an_answer_that_nobody_waited_for_is_not_the_next_call_s(own_server: Emb
         signal.signal(signal.SIGALRM, before)
         own_server.resume()
 
-    assert line.eval("return 'the second'", 0) == "the second"
+    assert kept.eval("return 'the second'", 0) == "the second"
 
 
 def test_a_time_out_is_not_tried_again(own_server: EmbeddedServer) -> None:
@@ -107,14 +107,14 @@ def test_a_time_out_is_not_tried_again(own_server: EmbeddedServer) -> None:
 
 
 def test_a_forked_process_has_connections_of_its_own(client: Redis, redis_url: str) -> None:
-    line = Line(client)
-    line.eval("return 1", 0)
+    kept = KeptConnection(client)
+    kept.eval("return 1", 0)
     done_reader, done_writer = os.pipe()
     over_reader, over_writer = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            line.eval("return 1", 0)
+            kept.eval("return 1", 0)
             os.write(done_writer, b"!")
             os.read(over_reader, 1)
         finally:
@@ -130,12 +130,12 @@ def test_a_forked_process_has_connections_of_its_own(client: Redis, redis_url: s
 
 
 def test_threads_get_their_own_answers(client: Redis) -> None:
-    line = Line(client)
+    kept = KeptConnection(client)
     wrong: list[str] = []
 
     def ask(thread: int) -> None:
         questions = [f"{thread} {call}" for call in range(50)]
-        wrong.extend(each for each in questions if line.eval("return ARGV[1]", 0, each) != each)
+        wrong.extend(each for each in questions if kept.eval("return ARGV[1]", 0, each) != each)
 
     threads = [threading.Thread(target=ask, args=(thread,)) for thread in range(4)]
     for thread in threads:
