@@ -9,7 +9,14 @@ import os
 from functools import cache
 from typing import Final
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from services.api.http.answers import Answer
@@ -21,6 +28,8 @@ UNMATCHED: Final = "unmatched"
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
+# What several processes tell together has no times of creation: one alone tells none either.
+disable_created_metrics()  # type: ignore[no-untyped-call]  # the library leaves it untyped
 _registry = CollectorRegistry()
 _requests = Counter(
     "backroom_http_requests",

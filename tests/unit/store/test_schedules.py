@@ -347,6 +347,7 @@ def test_the_history_holds_the_newest_ten(store: Store) -> None:
 
 def test_putting_the_same_again_keeps_the_grid_and_the_next_slot(store: Store) -> None:
     assert store.schedules.put("a", spec()) is True
+    store.schedules.fire_due()
     before = store.schedules.get("a")
 
     assert store.schedules.put("a", spec()) is False
@@ -520,7 +521,7 @@ def test_one_that_is_not_there_is_not_found(store: Store, act: str) -> None:
 
 
 def test_a_run_by_hand_is_in_the_history_and_spends_nothing(store: Store) -> None:
-    store.schedules.put("a", spec(limit=1))
+    store.schedules.put("a", spec(limit=1, startDate="2090-01-01T00:00:00Z"))
     before = store.schedules.get("a").next
 
     job_id = store.schedules.run("a")
