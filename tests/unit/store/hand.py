@@ -115,7 +115,14 @@ def counts(store: Store, queue: str = "default") -> dict[str, int]:
 
 
 def outlive(store: Store, *kinds: str, queue: str = "default") -> None:
-    """End the times of a queue's jobs as if they had gone by: ``ttl``, ``until`` (retention), ``active`` (leases)."""
+    """End the times of a queue's jobs as if they had gone by: ``ttl``, ``until`` (retention), ``active`` (leases).
+
+    Somebody was heard all the while: a test that stands still for long is not taken for an outage, which begins leases
+    anew.
+    """
+    seconds, micros = store.redis.time()
+    store.redis.set(store.keys.single("alive"), int(seconds) * 1000 + int(micros) // 1000)
+    store.redis.delete(store.keys.single("grace"))
     for kind in kinds:
         key = store.keys.state(queue, kind)
         ids = store.redis.zrange(key, 0, -1)
