@@ -47,10 +47,14 @@ def load_script(name: str) -> Script:
     source = (_FOLDER / f"{name}.lua").read_text()
     if include := _INCLUDE.search(source):
         head, body = source[: include.start()], source[include.end() + 1 :]
-        shared = "\n".join((_FOLDER / "shared" / f"{piece}.lua").read_text() for piece in include[1].split())
+        context, *others = ((_FOLDER / "shared" / f"{piece}.lua").read_text() for piece in include[1].split())
+        shared = "\n".join(others)
         if _TELLS in _used(shared, body):
             body = f"local function main()\n{body}end\n{_AT_END}"
-        source = head + _used(shared, body) + body
+        inner = _used(shared, body) + body
+        # What nearly every function uses stands outside the function that makes them: it takes Lua longer to find a
+        # variable of the function it is in, for each that captures it, than one from outside.
+        source = f"{head}{_used(context, inner)}return (function()\n{inner}end)()\n"
     return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
