@@ -20,5 +20,5 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 @pytest.fixture
 def loopback_allowed(configure, authority: Authority) -> None:
     """Jobs may call this machine and trust the authority of the tests."""
-    configure(jobs_allowed_networks="127.0.0.0/8,::1/128", jobs_ca_file=str(authority.file), jobs_timeout_seconds="5")
+    configure(jobs_allowed_networks="127.0.0.0/8,::1/128", jobs_ca_file=str(authority.file), jobs_timeout_seconds="30")
     assert get_job_settings().jobs_allowed_networks

@@ -10,6 +10,7 @@ import pytest
 from backroom import Unrecoverable
 from services.worker.jobs.send_email import MailDeferred, MailRefused, send_email
 from tests.integration.jobs.servers import Authority, mail_server
+from tests.integration.ports import held_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +31,7 @@ def use(configure: Callable[..., None]) -> Callable[..., None]:
             smtp_port=str(port),
             smtp_tls=tls,
             smtp_from="Back Room <room@example.com>",
-            **{"smtp_timeout_seconds": "5", **settings},
+            **{"smtp_timeout_seconds": "30", **settings},
         )
 
     return point
@@ -172,11 +173,10 @@ def test_a_bad_farewell_does_not_send_the_mail_again(
 
 
 def test_nobody_at_the_port_is_worth_a_retry(use: Callable[..., None], artifacts: ArtifactStore) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    use(port)
-    with pytest.raises(ConnectionRefusedError):
-        send_email(MAIL)
+    with held_port() as port:
+        use(port)
+        with pytest.raises(ConnectionRefusedError):
+            send_email(MAIL)
 
 
 def test_a_server_that_says_nothing_is_given_up(use: Callable[..., None], artifacts: ArtifactStore) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import requests
 
-from backroom.local.server import free_port
+from tests.integration.ports import HeldPort
 
 ROOT = Path(__file__).parents[3]
 UP = "Backroom is up"
@@ -26,7 +26,8 @@ class Run:
     def __init__(
         self, data_dir: Path, *, command: Sequence[str] = (sys.executable, "-m", "backroom.local"), **settings: str
     ) -> None:
-        self.port = int(settings.get("PORT", free_port()))
+        self._held = HeldPort()
+        self.port = int(settings.get("PORT", self._held.number))
         self.url = f"http://127.0.0.1:{self.port}"
         ours = {name: value for name, value in os.environ.items() if not name.startswith(("BACKROOM_", "WORKER"))}
         environment = {"WORKERS": "1", "WORKER_CONCURRENCY": "1", **settings}
@@ -97,7 +98,7 @@ class Run:
     def descendants(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
 
-    def enqueue(self, payload: Mapping[str, object] | None = None, within: float = 10) -> str:
+    def enqueue(self, payload: Mapping[str, object] | None = None, within: float = 60) -> str:
         """Post a heavy-task, and return the id of the job."""
         body = {"userId": "u1", "payload": payload or {}}
         answer = requests.post(f"{self.url}/jobs/enqueue", json=body, timeout=within)
@@ -114,14 +115,14 @@ class Run:
                 assert time.monotonic() < deadline, self.printed
                 time.sleep(0.2)
 
-    def wait_until_started(self, job_id: str, within: float = 30) -> None:
+    def wait_until_started(self, job_id: str, within: float = 60) -> None:
         deadline = time.monotonic() + within
         while self.job(job_id)["state"] != "active":
             assert time.monotonic() < deadline, self.job(job_id)
             time.sleep(0.05)
 
     def job(self, job_id: str) -> Mapping[str, object]:
-        answer = requests.get(f"{self.url}/v1/jobs/{job_id}", timeout=10)
+        answer = requests.get(f"{self.url}/v1/jobs/{job_id}", timeout=60)
         assert answer.status_code == 200, answer.text
         job: Mapping[str, object] = answer.json()
         return job
@@ -142,3 +143,4 @@ class Run:
         self._reader.join(60)
         assert self.process.stdout is not None
         self.process.stdout.close()
+        self._held.release()

@@ -7,16 +7,18 @@ import psutil
 import pytest
 import redis
 
-from backroom.local.server import AddressTaken, EmbeddedServer, ServerError, find_server_binary, free_port
+from backroom.local.server import AddressTaken, EmbeddedServer, ServerError, find_server_binary
+from tests.integration.ports import held_port
 
 
 @pytest.fixture(params=["socket", "port"])
 def described(request, tmp_path):
     """A server that was not started, on either kind of address."""
-    address = {"socket": tmp_path / "s.sock"} if request.param == "socket" else {"port": free_port()}
-    server = EmbeddedServer(tmp_path / "data", **address)
-    yield server
-    server.kill()
+    with held_port() as port:
+        address = {"socket": tmp_path / "s.sock"} if request.param == "socket" else {"port": port}
+        server = EmbeddedServer(tmp_path / "data", **address)
+        yield server
+        server.kill()
 
 
 def test_it_answers_once_started_and_no_more_once_stopped(described):
@@ -120,7 +122,7 @@ signal.pause()
         server = psutil.Process(int(starter.stdout.readline()))
         starter.send_signal(signal.SIGKILL)
         starter.wait()
-    server.wait(timeout=10)
+    server.wait(timeout=60)
 
 
 def test_a_named_binary_is_used_and_a_missing_one_refused(monkeypatch):

@@ -88,7 +88,7 @@ def test_what_a_killed_program_leaves_behind_ends_before_it_is_started_again(sup
     (child,) = parent.children()
     parent.kill()
     supervisor.run(until=lambda: "starting it again" in said)
-    child.wait(timeout=10)
+    child.wait(timeout=60)
 
 
 def test_stopping_asks_first_and_waits_for_the_end(supervisor, program, said):
@@ -180,5 +180,5 @@ with Supervisor(Console(width=1)) as supervisor:
         assert len(children) == 2
         parent.kill()
         parent.wait()
-        gone, alive = psutil.wait_procs(children, timeout=10)
+        gone, alive = psutil.wait_procs(children, timeout=60)
     assert (len(gone), alive) == (2, [])

@@ -14,13 +14,13 @@ import requests
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from backroom.local.server import free_port
+from tests.integration.ports import HeldPort
 from tests.unit.monitoring.artifacts import PROMETHEUS, ROOT, find_program
 
 T = TypeVar("T")
 
 _POLL_SECONDS: Final = 0.1
-_STOP_SECONDS: Final = 20
+_STOP_SECONDS: Final = 60
 
 
 def eventually(ask: Callable[[], T], *, until: Callable[[T], bool] = bool, within: float = 60) -> T:
@@ -40,7 +40,8 @@ class Process:
     ready_path: str
 
     def __init__(self, log: Path) -> None:
-        self.port = free_port()
+        self._held = HeldPort()
+        self.port = self._held.number
         self.url = f"http://127.0.0.1:{self.port}"
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
@@ -79,6 +80,7 @@ class Process:
     def stop(self) -> int:
         """Ask it to stop with SIGTERM, and return its exit status."""
         assert self._process is not None
+        self._held.release()
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
         try:

@@ -12,6 +12,7 @@ import pytest
 
 from backroom.outbound import AddressRefused, CallFailed, NetworkPolicy, NotCallable, Outbound, ResponseTooLarge
 from tests.integration.jobs.servers import Answer, Authority, Request, http_server
+from tests.integration.ports import held_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +23,7 @@ ONLY_THE_FIRST = NetworkPolicy([ip_network("127.0.0.1/32")])
 
 @pytest.fixture
 def client() -> Iterator[Outbound]:
-    with Outbound(policy=LOOPBACK, timeout=5, max_bytes=100_000) as client:
+    with Outbound(policy=LOOPBACK, timeout=30, max_bytes=100_000) as client:
         yield client
 
 
@@ -75,7 +76,7 @@ def test_one_connection_serves_many_calls_to_a_host(client: Outbound) -> None:
     ],
 )
 def test_by_default_this_machine_is_refused_however_it_is_spelt(host: str) -> None:
-    with http_server(hello, address="0.0.0.0") as server, Outbound(timeout=5) as client:
+    with http_server(hello, address="0.0.0.0") as server, Outbound(timeout=30) as client:
         with pytest.raises(AddressRefused):
             client.get(f"http://{host}:{server.port}/")
         with pytest.raises(AddressRefused):
@@ -93,7 +94,7 @@ def test_a_redirect_to_a_refused_address_is_refused() -> None:
     with (
         http_server(hello, address="127.0.0.2") as inner,
         http_server(lambda _: Answer(302, headers={"Location": f"{inner.url}/secret"})) as outer,
-        Outbound(policy=ONLY_THE_FIRST, timeout=5) as client,
+        Outbound(policy=ONLY_THE_FIRST, timeout=30) as client,
         pytest.raises(AddressRefused),
     ):
         client.get(outer.url)
@@ -131,7 +132,7 @@ def test_a_name_that_changes_its_address_after_the_check_gains_nothing(monkeypat
     with (
         http_server(hello) as outer,
         http_server(lambda _: Answer(body=b"secret"), address="127.0.0.2", port=outer.port) as inner,
-        Outbound(policy=ONLY_THE_FIRST, timeout=5) as client,
+        Outbound(policy=ONLY_THE_FIRST, timeout=30) as client,
     ):
         assert client.get(f"http://rebind.example:{outer.port}/").body == b"hello"
     assert inner.requests == []
@@ -142,7 +143,7 @@ def test_a_name_with_a_refused_address_among_others_is_refused(monkeypatch: pyte
     Names(monkeypatch, both=["127.0.0.1 127.0.0.2"])
     with (
         http_server(hello) as server,
-        Outbound(policy=ONLY_THE_FIRST, timeout=5) as client,
+        Outbound(policy=ONLY_THE_FIRST, timeout=30) as client,
         pytest.raises(AddressRefused, match=r"127\.0\.0\.2"),
     ):
         client.get(f"http://both.example:{server.port}/")
@@ -168,7 +169,7 @@ def test_tls_is_verified_against_the_name_that_was_asked_for(
     Names(monkeypatch, right=["127.0.0.1"], wrong=["127.0.0.1"])
     with (
         http_server(hello, tls=authority.context("right.example")) as server,
-        Outbound(policy=LOOPBACK, timeout=5, ca_file=str(authority.file)) as client,
+        Outbound(policy=LOOPBACK, timeout=30, ca_file=str(authority.file)) as client,
     ):
         assert client.get(f"https://right.example:{server.port}/").body == b"hello"
         with pytest.raises(CallFailed, match=r"wrong\.example"):
@@ -241,7 +242,7 @@ def test_a_redirect_never_takes_tls_away(authority: Authority) -> None:
         http_server(
             lambda _: Answer(302, headers={"Location": plain.url}), tls=authority.context("127.0.0.1")
         ) as secure,
-        Outbound(policy=LOOPBACK, timeout=5, ca_file=str(authority.file)) as client,
+        Outbound(policy=LOOPBACK, timeout=30, ca_file=str(authority.file)) as client,
         pytest.raises(NotCallable, match="without TLS"),
     ):
         client.get(secure.url)
@@ -328,9 +329,7 @@ def test_a_server_that_drips_its_body_is_given_up() -> None:
 
 
 def test_nobody_at_the_port_is_worth_a_retry(client: Outbound) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    with pytest.raises(CallFailed):
+    with held_port() as port, pytest.raises(CallFailed):
         client.get(f"http://127.0.0.1:{port}/")
 
 
