@@ -8,7 +8,7 @@ from backroom.store import Store
 from backroom.store.execution import Claimed, Outcome
 
 LEASE_MS: Final = 60_000
-WAIT_SECONDS: Final = 10
+WAIT_SECONDS: Final = 60
 
 
 class Board:

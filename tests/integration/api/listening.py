@@ -11,7 +11,7 @@ import requests
 
 from tests.integration.api.service import Api, check_against_document
 
-WAIT_SECONDS = 20
+WAIT_SECONDS = 60
 
 
 @dataclass(frozen=True)

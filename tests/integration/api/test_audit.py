@@ -20,14 +20,14 @@ KEYS = [
     {"name": "boss", "key": "admin-key-01234567890", "roles": ["admin"]},
 ]
 SHOP, OPS, BOSS = ({"Authorization": f"Bearer {key['key']}"} for key in KEYS)
-PATIENCE = 20
+PATIENCE = 60
 
 
 @pytest.fixture
 def api(own_server: EmbeddedServer, tmp_path: Path) -> Iterator[Api]:
     with connect(own_server.url, timeout=10) as client:
         Store(client, prefix="audit").job_types.publish("test-worker", TYPES, ttl_seconds=3600)
-    settings = {"BACKROOM_API_KEYS": json.dumps(KEYS), "BACKROOM_REDIS_TIMEOUT_SECONDS": "0.5"}
+    settings = {"BACKROOM_API_KEYS": json.dumps(KEYS)}
     with Api(tmp_path, own_server.url, "audit", **settings) as api:
         yield api
 

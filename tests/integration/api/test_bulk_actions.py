@@ -16,7 +16,7 @@ from backroom.store.bulk_runner import BulkRunner
 from tests.integration.api.board import Board
 from tests.integration.api.service import TYPES, Api, pointers, problem
 
-PATIENCE = 30
+PATIENCE = 60
 
 
 def submit(api: Api, number: int = 1, **options: Any) -> list[str]:

@@ -1,6 +1,5 @@
 """Server-sent events: what happens, told as it happens, and resumed where one was."""
 
-import itertools
 import re
 import socket
 from collections.abc import Iterator
@@ -228,7 +227,7 @@ def test_many_listen_at_once_and_hear_the_same(api: Api) -> None:
 def test_one_who_does_not_read_holds_up_nobody_and_hears_all_in_the_end(api: Api) -> None:
     with socket.socket() as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        slow.settimeout(20)
+        slow.settimeout(60)
         slow.connect(("127.0.0.1", api.port))
         slow.sendall(b"GET /v1/events?type=added&type=waiting HTTP/1.1\r\nHost: localhost\r\n\r\n")
         heard = slow.recv(1)
@@ -262,7 +261,6 @@ def small_api(own_server: EmbeddedServer, tmp_path: Path) -> Iterator[tuple[Api,
             "BACKROOM_API_PROCESSES": "2",
             "BACKROOM_API_MAX_WAITS": "3",
             "BACKROOM_API_HEARTBEAT_SECONDS": "0.2",
-            "BACKROOM_REDIS_TIMEOUT_SECONDS": "0.5",
         }
         with Api(tmp_path, own_server.url, "small", **settings) as api:
             yield api, store
@@ -287,8 +285,10 @@ def test_no_more_listen_than_may_and_a_seat_that_is_left_is_free(small_api: tupl
     assert api.session.head(f"{api.url}/v1/events", timeout=30).status_code == 503
     for listener in listeners:
         listener.close()
-    statuses = (api.get("/v1/events", stream=True).status_code for _ in itertools.repeat(None, 300))
-    assert 200 in statuses
+    deadline = monotonic() + 60  # a process hears in its own time that they have left
+    while (another := Listener(api, "/v1/events")).response.status_code != 200:
+        assert monotonic() < deadline
+    another.close()
 
 
 def test_one_who_has_gone_is_noticed_before_the_heart_beats(api: Api, store: Store) -> None:
@@ -299,7 +299,7 @@ def test_one_who_has_gone_is_noticed_before_the_heart_beats(api: Api, store: Sto
 
 def wait_for_readers(store: Store, *, present: bool) -> None:
     """Wait until the API reads events, or has stopped to."""
-    deadline = monotonic() + 10
+    deadline = monotonic() + 60
     while any("b" in client["flags"] for client in store.redis.client_list()) != present:  # blocked, in XREAD
         assert monotonic() < deadline
 

@@ -24,7 +24,7 @@ from tests.integration.api.service import DOCUMENT, TYPES, Api, pointers, proble
 
 JOB: Final = {"name": "anything", "data": 1}
 URL: Final = "https://example.org/hooks"
-PATIENCE: Final = 15
+PATIENCE: Final = 60
 
 #: A body that each operation with a body takes. One that is not here and needs one fails: add it.
 BODIES: Final[dict[str, dict[str, Any]]] = {
@@ -276,8 +276,7 @@ def stranded_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     try:
         with connect(server.url) as client:
             Store(client, prefix="stranded").job_types.publish("test-worker", TYPES, ttl_seconds=3600)
-        settings = {"BACKROOM_API_PROCESSES": "1", "BACKROOM_REDIS_TIMEOUT_SECONDS": "0.5"}
-        with Api(folder, server.url, "stranded", **settings) as api:
+        with Api(folder, server.url, "stranded", BACKROOM_API_PROCESSES="1") as api:
             assert api.post("/v1/jobs", JOB).status_code == 202
             server.kill()
             yield api

@@ -102,7 +102,7 @@ def test_an_answer_that_was_waited_for_is_kept_as_well(api: Api, board: Board) -
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(send, api, "k", Prefer="wait=30")
         board.complete(board.claim(), "done")
-        first = answer.result(20)
+        first = answer.result(60)
     again = send(api, "k", Prefer="wait=30")
     assert (first.status_code, again.status_code) == (200, 200)
     assert again.json()["result"] == "done"
@@ -144,7 +144,7 @@ def one_process(own_server: EmbeddedServer, tmp_path: Path) -> Iterator[tuple[Ap
     with connect(own_server.url, timeout=10) as client:
         store = Store(client, prefix="idempotent")
         store.job_types.publish("test-worker", TYPES, ttl_seconds=3600)
-        settings = {"BACKROOM_API_PROCESSES": "1", "BACKROOM_REDIS_TIMEOUT_SECONDS": "0.5"}
+        settings = {"BACKROOM_API_PROCESSES": "1", "BACKROOM_REDIS_TIMEOUT_SECONDS": "2"}
         with Api(tmp_path, own_server.url, "idempotent", **settings) as api:
             yield api, store
 
@@ -172,7 +172,7 @@ def test_a_process_killed_between_claim_and_answer_makes_one_job_and_no_second(
         until(lambda: bool(store.queues.names()))
         kill_gunicorns_worker(api)
         with pytest.raises(requests.ConnectionError):
-            broken.result(20)
+            broken.result(60)
     refused = send(api, "k", body)
     problem(refused, 409, "still-running")
     assert refused.headers["Retry-After"] == "1"
@@ -180,7 +180,7 @@ def test_a_process_killed_between_claim_and_answer_makes_one_job_and_no_second(
         board = Board(store)
         board.complete(board.claim(), 1)
     answers: list[requests.Response] = []
-    until(lambda: answers.append(send(api, "k", body)) or answers[-1].status_code != 409, within=15)
+    until(lambda: answers.append(send(api, "k", body)) or answers[-1].status_code != 409, within=60)
     assert answers[-1].status_code == 202
     again = send(api, "k", body)
     assert (again.json()["id"], again.headers["Idempotent-Replayed"]) == (answers[-1].json()["id"], "true")
@@ -196,6 +196,6 @@ def test_a_request_whose_answer_was_lost_in_a_frozen_store_is_carried_out_once(
     problem(send(api, "k"), 503, "store-unavailable")
     own_server.resume()
     answers: list[requests.Response] = []
-    until(lambda: answers.append(send(api, "k")) or answers[-1].status_code == 202, within=15)
+    until(lambda: answers.append(send(api, "k")) or answers[-1].status_code == 202, within=60)
     assert {answer.status_code for answer in answers} <= {202, 409}
     assert number_of_jobs(store) == 1

@@ -19,10 +19,10 @@ from tests.integration.api.service import TYPES, Api, pointers, problem
 JOB = {"name": "anything", "data": 1}
 ADMIN = {"name": "boss", "roles": ["admin"]}
 CONFIGURED = {"name": "configured", "key": "a-key-of-the-environment", "roles": ["admin"]}
-PATIENCE = 20
+PATIENCE = 60
 
 
-SETTINGS = {"BACKROOM_API_KEY_FRESH_SECONDS": "0.2", "BACKROOM_REDIS_TIMEOUT_SECONDS": "0.5"}
+SETTINGS = {"BACKROOM_API_KEY_FRESH_SECONDS": "0.2"}
 ROOT = CONFIGURED["key"]
 
 
@@ -169,7 +169,7 @@ def test_a_revoked_key_is_refused_by_every_process_soon(api: Api, name: str) -> 
 
 
 def test_a_key_ends_when_its_time_is_over(api: Api, name: str) -> None:
-    end = (datetime.now(UTC) + timedelta(seconds=1.5)).isoformat()
+    end = (datetime.now(UTC) + timedelta(seconds=5)).isoformat()
     guest = make(api, {"name": name, "roles": ["read"], "expiresAt": end})
     assert guest["expiresAt"].endswith("Z")
     until_refused(api, guest["key"])
@@ -240,7 +240,7 @@ def test_while_the_store_is_away_keys_are_answered_503_and_not_401(own_server: E
 
 def test_an_api_that_has_never_reached_the_store_lets_nobody_in(own_server: EmbeddedServer, tmp_path: Path) -> None:
     own_server.kill()
-    with Api(tmp_path, own_server.url, "keys", BACKROOM_REDIS_TIMEOUT_SECONDS="0.5") as api:
+    with Api(tmp_path, own_server.url, "keys") as api:
         problem(api.get("/openapi.json"), 503, "store-unavailable")
         assert api.get("/livez").status_code == 200
         own_server.start()

@@ -34,7 +34,6 @@ def api(own_server: EmbeddedServer, store: Store, tmp_path: Path) -> Iterator[Ap
         "BACKROOM_API_RATE_LIMIT_REQUESTS": "3",
         "BACKROOM_API_RATE_LIMIT_SUBMISSIONS": "2",
         "BACKROOM_API_RATE_LIMIT_SECONDS": "3600",
-        "BACKROOM_REDIS_TIMEOUT_SECONDS": "0.5",
     }
     with Api(tmp_path, own_server.url, "rates", **settings) as api:
         yield api

@@ -82,7 +82,7 @@ def test_putting_the_same_again_changes_nothing(api: Api) -> None:
 def test_another_interval_begins_anew_at_once(api: Api, store: Store) -> None:
     put(api, "often", {**OFTEN, "every": 3_600_000})
     assert store.schedules.fire_due()[0] == 1
-    schedule = put(api, "often", {**OFTEN, "every": 1000}, 200)
+    schedule = put(api, "often", {**OFTEN, "every": 120_000}, 200)
     assert schedule["fireCount"] == 1
     assert store.schedules.fire_due()[0] == 1
 

@@ -10,7 +10,7 @@ from tests.integration.api.board import Board
 from tests.integration.api.service import Api, problem
 
 JOB: Final = {"name": "anything", "data": 1}
-PATIENCE: Final = 20
+PATIENCE: Final = 60
 UNFINISHED: Final = ("waiting", "delayed", "active")
 STATES: Final = (*UNFINISHED, "completed", "failed", "cancelled", "expired")
 #: Action -> the status of its answer by state; 409 in all the others.
