@@ -12,21 +12,21 @@ YEAR = 366 * 86_400_000
 
 
 def test_a_delayed_job_says_when_it_is_due_and_starts_then(stack: Stack) -> None:
-    submitted = stack.submit("echo", delay=1000)
+    submitted = stack.submit("echo", delay=4000)
     assert submitted["state"] == "delayed"
     found = stack.job(submitted["id"])
     assert found["stateReason"] == {"code": "delayed", "until": found["runAt"]}
-    assert milliseconds(found["createdAt"], found["runAt"]) >= 1000
+    assert milliseconds(found["createdAt"], found["runAt"]) >= 4000
 
     job = stack.ended(submitted["id"])
 
-    assert 1000 <= milliseconds(job["createdAt"], job["startedAt"]) < 1000 + 5000
+    assert 4000 <= milliseconds(job["createdAt"], job["startedAt"]) < 4000 + 30_000
     assert job["runAt"] is None
     assert stack.kinds(job["id"]) == ["added", "delayed", "waiting", "active", "completed"]
 
 
 def test_a_job_may_name_the_instant_at_which_it_is_due(stack: Stack) -> None:
-    at = (datetime.now(UTC) + timedelta(milliseconds=700)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    at = (datetime.now(UTC) + timedelta(seconds=4)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     submitted = stack.submit("echo", runAt=at)
 
@@ -73,21 +73,21 @@ def test_a_delayed_job_is_rescheduled_from_now(stack: Stack) -> None:
     job_id = stack.submit("echo", delay=YEAR)["id"]
     began = stack.job(job_id)["createdAt"]
 
-    moved = stack.act(job_id, "reschedule", {"delay": 600}, status=202)
+    moved = stack.act(job_id, "reschedule", {"delay": 4000}, status=202)
 
     job = stack.ended(job_id)
-    assert milliseconds(began, moved["runAt"]) >= 600
+    assert milliseconds(began, moved["runAt"]) >= 4000
     assert milliseconds(moved["runAt"], job["startedAt"]) >= 0
     problem(stack.api.post(f"/v1/jobs/{job_id}/reschedule", {"delay": 1}), 409, "wrong-state")
 
 
 def test_a_delayed_job_is_put_off(stack: Stack) -> None:
-    job_id = stack.submit("echo", delay=300)["id"]
+    job_id = stack.submit("echo", delay=4000)["id"]
     later = (datetime.now(UTC) + timedelta(days=3)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     assert stack.act(job_id, "reschedule", {"runAt": later}, status=202)["runAt"] == later
 
-    assert stack.ended(stack.submit("echo", delay=400)["id"])["state"] == "completed"
+    assert stack.ended(stack.submit("echo", delay=4100)["id"])["state"] == "completed"
     assert stack.job(job_id)["state"] == "delayed"
 
 

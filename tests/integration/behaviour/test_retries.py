@@ -47,14 +47,22 @@ def test_no_error_is_shown_after_a_try_that_succeeded(stack: Stack) -> None:
 )
 def test_backoffs(stack: Stack, backoff: object, waits: list[int]) -> None:
     job_id = stack.submit("flaky", {"fails": 9}, attempts=1 + len(waits), backoff=backoff)["id"]
-    waiting = eventually(lambda: stack.job(job_id), until=lambda job: job["state"] == "delayed")
-    assert waiting["stateReason"]["code"] == "backoff"
 
     job = stack.ended(job_id)
 
-    found = gaps(job)
-    assert all(gap >= wait for gap, wait in zip(found, waits, strict=True))
-    assert all(gap < wait * 2 + 3000 for gap, wait in zip(found, waits, strict=True))
+    assert all(gap >= wait for gap, wait in zip(gaps(job), waits, strict=True))
+    planned = [int(event.fields["runAt"]) - event.at for event in stack.stage.happened(job_id, "delayed")]
+    assert all(wait <= ms <= wait * 2 + 1 for ms, wait in zip(planned, waits, strict=True))
+
+
+def test_a_job_that_waits_for_its_next_try_says_so(stack: Stack) -> None:
+    job_id = stack.submit("flaky", {"fails": 1}, attempts=2, backoff=600_000)["id"]
+
+    waiting = eventually(lambda: stack.job(job_id), until=lambda job: job["state"] == "delayed")
+
+    assert waiting["stateReason"] == {"code": "backoff", "until": waiting["runAt"]}
+    stack.act(job_id, "promote", status=202)
+    assert stack.ended(job_id)["result"] == "at last"
 
 
 def test_jitter_spreads_two_hundred_retries_between_its_bounds(stack: Stack, queue: str) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).parents[3]
 #: What has not happened after so many seconds never will.
 PATIENCE: Final = 60.0
-STOP_SECONDS: Final = 30.0
+STOP_SECONDS: Final = 60.0
 
 T = TypeVar("T")
 

@@ -76,7 +76,7 @@ def test_it_goes_on_after_an_outage(store: Store, programs: Programs, own_server
     before = fires(store)
     eventually(lambda: fires(store) > before + 1)
 
-    assert "the job store is back" in scheduler.log
+    eventually(lambda: "the job store is back" in scheduler.log)
     assert scheduler.log.count("the job store is away") == 1
 
 
