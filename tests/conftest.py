@@ -55,6 +55,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]
         yield running
 
 
+@pytest.fixture(scope="session")
+def steady_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    """A second one, which no test may empty: for workers and other processes that outlive a test and its file."""
+    with _server_in(tmp_path_factory.mktemp("steady"), appendonly=False) as running:
+        yield running
+
+
 @pytest.fixture
 def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
     """A running server of the test's own, with an append-only file: to be killed, paused and started again."""

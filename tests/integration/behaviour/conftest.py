@@ -7,7 +7,6 @@ from uuid import uuid4
 
 import pytest
 
-from backroom.local.server import EmbeddedServer
 from tests.integration.api.service import Api
 from tests.integration.behaviour.stack import Stack
 from tests.integration.engine.conftest import POOLS
@@ -16,18 +15,16 @@ from tests.integration.engine.stage import Stage
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from backroom.local.server import EmbeddedServer
+
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """An API, a scheduler, and a worker of each pool. Each leaves one queue to the other.
-
-    On a server of their own: the shared one is emptied by other tests, while these processes run on.
-    """
+def stack(steady_server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """An API, a scheduler, and a worker of each pool. Each leaves one queue to the other."""
     folder, prefix = tmp_path_factory.mktemp("stack"), "stack"
     with (
-        EmbeddedServer(folder / "valkey", appendonly=False) as server,
-        Stage(server.url, prefix, folder / "stage", events_max=1_000_000) as stage,
-        Api(folder, server.url, prefix) as api,
+        Stage(steady_server.url, prefix, folder / "stage", events_max=1_000_000) as stage,
+        Api(folder, steady_server.url, prefix) as api,
     ):
         workers = [
             stage.worker(pool=pool, concurrency=4, options=["-X", f"not-in-{pool}"], wait=False) for pool in POOLS

@@ -24,17 +24,17 @@ def pool(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def stage(server: EmbeddedServer, pool: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def stage(steady_server: EmbeddedServer, pool: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """A stage with one worker of two slots for all tests; each test uses jobs and queues of its own."""
-    with Stage(server.url, f"engine-{uuid4().hex[:8]}", tmp_path_factory.mktemp(pool)) as stage:
+    with Stage(steady_server.url, f"engine-{uuid4().hex[:8]}", tmp_path_factory.mktemp(pool)) as stage:
         stage.worker(pool=pool)
         yield stage
 
 
 @pytest.fixture(scope="session")
-def pair(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def pair(steady_server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """A stage with two workers of five slots, one of each pool; tests have queues of their own, or leave none busy."""
-    with Stage(server.url, f"engine-{uuid4().hex[:8]}", tmp_path_factory.mktemp("pair")) as stage:
+    with Stage(steady_server.url, f"engine-{uuid4().hex[:8]}", tmp_path_factory.mktemp("pair")) as stage:
         stage.workers(*POOLS, concurrency=5)
         yield stage
 

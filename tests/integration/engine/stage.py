@@ -33,13 +33,14 @@ if TYPE_CHECKING:
     from backroom.model.job_types import JobType
     from backroom.store import Event, WorkerView
 
-__all__ = ["ROOT", "Process", "Run", "Stage", "eventually"]
+__all__ = ["LEASE_SECONDS", "ROOT", "Process", "Run", "Stage", "eventually"]
 
 ROOT = Path(__file__).parents[3]
 #: What has not happened after so many seconds never will.
 PATIENCE = 60.0
-#: Leases of this length keep tests short; see `Settings.lease_seconds`.
-LEASE_SECONDS = 2.0
+#: Short enough for tests that wait for the end of a lease (see `Settings.lease_seconds`), and long enough that nobody
+#: loses his jobs when the machine stands still for some seconds.
+LEASE_SECONDS = 6.0
 
 T = TypeVar("T")
 
@@ -261,19 +262,21 @@ class Stage:
         """Have a worker carry out a command of Celery's remote control. Returns its answer."""
         with self._as_a_client():
             before = get_current_app()
-            app = create_app("control", settings=self.settings)
 
             def ask(command: str, arguments: dict[str, Any], seconds: float) -> Any:
-                answers = app.control.broadcast(
-                    command, arguments, reply=True, timeout=seconds, limit=1, destination=[to.name]
-                )
+                """Each with a mailbox of its own: Celery takes a late answer to a question for that to the next one."""
+                app = create_app("control", settings=self.settings)
+                try:
+                    answers = app.control.broadcast(
+                        command, arguments, reply=True, timeout=seconds, limit=1, destination=[to.name]
+                    )
+                finally:
+                    _forget(app)
+                    before.set_current()  # tasks of other tests are looked up in the current application
                 return answers and answers[0][to.name]
 
             eventually(lambda: ask("ping", {}, 1.0))  # it listens
-            answer = ask(command, arguments, 10.0)
-            _forget(app)
-            before.set_current()  # tasks of other tests are looked up in the current application
-        return answer
+            return ask(command, arguments, PATIENCE)
 
     @contextmanager
     def _as_a_client(self) -> Iterator[None]:

@@ -87,7 +87,7 @@ def test_no_short_job_waits_behind_a_long_one(pair: Stage) -> None:
     for job_id in mixed:  # the short ones end while the long ones still run
         if job_id not in long:
             pair.result(job_id)
-    assert [pair.job(job_id).state for job_id in long] == ["active"] * 3
+    eventually(lambda: [pair.job(job_id).state for job_id in long] == ["active"] * 3)  # one may be on its way elsewhere
     pair.let("long-enough")
     for job_id in long:
         pair.result(job_id)
@@ -107,7 +107,7 @@ def test_short_jobs_are_over_while_a_long_one_of_their_message_runs(pair: Stage)
     for job in jobs:
         if job.id not in long:
             pair.result(job.id)
-    assert [pair.job(job_id).state for job_id in long] == ["active"] * 3
+    eventually(lambda: [pair.job(job_id).state for job_id in long] == ["active"] * 3)  # one may be on its way elsewhere
     pair.let("so-long")
     for job_id in long:
         pair.result(job_id)

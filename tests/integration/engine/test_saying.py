@@ -21,7 +21,8 @@ def test_what_a_job_says_is_seen_while_it_runs_and_stays(stage: Stage) -> None:
     eventually(lambda: "said ?" in messages(stage, job_id))
 
     assert stage.job(job_id).state == "active"
-    assert stage.job(job_id).progress == {"percent": 40, "message": "nearly"}
+    # It is told after that line, and may come with the next report.
+    eventually(lambda: stage.job(job_id).progress == {"percent": 40, "message": "nearly"})
     stage.let("heard")
     stage.result(job_id)
     lines = stage.store.inspection.logs(job_id).logs

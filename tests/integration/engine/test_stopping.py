@@ -116,7 +116,7 @@ def test_a_job_is_ended_together_with_what_holds_the_interpreter(stage: Stage) -
 
 
 def test_a_job_that_runs_longer_than_its_timeout_has_failed_that_try(stage: Stage) -> None:
-    job = stage.finished(stage.submit("wait", how="talking", timeout=300, attempts=2, **{"for": "never"}))
+    job = stage.finished(stage.submit("wait", how="talking", timeout=2000, attempts=2, **{"for": "never"}))
 
     assert (job.state, job.attempts_made, job.stalled) == (State.FAILED, 2, 0)
     assert job.error is not None
@@ -124,7 +124,7 @@ def test_a_job_that_runs_longer_than_its_timeout_has_failed_that_try(stage: Stag
     assert [entry["outcome"] for entry in job.attempt_log] == ["timeout", "timeout"]
     runs = stage.runs(job.id)
     assert len(runs) == 2
-    assert runs[1].begin - runs[0].begin >= 0.3
+    assert runs[1].begin - runs[0].begin >= 2
 
 
 @in_processes
@@ -176,7 +176,7 @@ def test_a_job_in_a_thread_that_never_looks_is_given_up_and_its_late_result_refu
     stage.worker(pool="threads", concurrency=2)
     job_id = stage.submit("wait", **{"for": "late"})
     stage.began(job_id)
-    overdue = stage.submit("wait", timeout=200, **{"for": "late"})
+    overdue = stage.submit("wait", timeout=3000, **{"for": "late"})
     stage.began(overdue)
 
     cancelled(stage, job_id)

@@ -18,7 +18,8 @@ def test_a_worker_says_what_it_is_and_does(stage: Stage, pool: str) -> None:
     job_id = stage.submit("wait", **{"for": "shown"})
     stage.began(job_id)
 
-    view = eventually(lambda: next((each for each in stage.store.workers.list() if each.jobs), None))
+    # Until it has reported again, it shows what it did before.
+    view = eventually(lambda: next((each for each in stage.store.workers.list() if each.jobs == (job_id,)), None))
 
     assert view is not None
     assert (view.id, view.queues, view.slots, view.busy, view.jobs) == ("worker-1@here", None, 2, 1, (job_id,))
@@ -31,6 +32,7 @@ def test_a_worker_says_what_it_is_and_does(stage: Stage, pool: str) -> None:
 
 
 def test_a_worker_publishes_its_job_types(stage: Stage) -> None:
+    eventually(stage.store.job_types.list)  # it says that it lives a moment before
     ordered, add = stage.store.job_types.get("ordered"), stage.store.job_types.get("add")
 
     assert ordered is not None
@@ -73,7 +75,7 @@ def test_what_the_event_loop_meets_cannot_lose_a_job(stage: Stage) -> None:
 def test_a_worker_leaves_with_its_job_types(empty_stage: Stage) -> None:
     stage = empty_stage
     worker = stage.worker(pool="threads", job_type_ttl_seconds=5)
-    assert stage.store.job_types.get("echo") is not None
+    eventually(lambda: stage.store.job_types.get("echo"))
 
     assert worker.stop() == 0
 
@@ -141,7 +143,7 @@ def test_the_solo_pool_works_too(empty_stage: Stage) -> None:
     for job_id in ids:
         stage.result(job_id)
     assert [run.job_id for run in stage.runs()] == ids
-    long = stage.submit("nap", seconds=3 * stage.settings.lease_seconds)
+    long = stage.submit("nap", seconds=2 * stage.settings.lease_seconds)
     assert stage.finished(long).stalled == 0
     worker.send(signal.SIGTERM)
     assert worker.ended() == 0

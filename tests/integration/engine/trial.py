@@ -243,7 +243,7 @@ def ordered(data: Order) -> dict[str, Any]:
     return {"number": data.number, "type": type(data).__name__}
 
 
-@job("soft", soft_timeout=0.3, timeout=timedelta(seconds=30))
+@job("soft", soft_timeout=2, timeout=timedelta(seconds=30))
 def soft(data: dict[str, Any]) -> str:
     """Is reminded of its time, and may take note."""
     note("begin")

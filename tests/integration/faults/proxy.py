@@ -43,8 +43,9 @@ class Proxy:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._listener.close()
+        _close(self._listener)  # shut down, too: to close it wakes nobody who waits for a caller
         self._flows.set()
+        self._thread.join()
         self.cut()
 
     def stall(self) -> None:
@@ -75,9 +76,13 @@ class Proxy:
         while True:
             try:
                 near, _ = self._listener.accept()
-                far = socket.create_connection(("127.0.0.1", self._behind))
             except OSError:
                 return
+            try:
+                far = socket.create_connection(("127.0.0.1", self._behind))
+            except OSError:  # nobody is there: the caller hears it as from a network
+                _close(near)
+                continue
             with self._lock:
                 self._pairs.add((near, far))
             for source, target in ((near, far), (far, near)):

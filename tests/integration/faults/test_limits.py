@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from datetime import timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -34,8 +35,8 @@ def test_one_job_a_second_over_two_workers(stage: Stage) -> None:
     each_ran_once(stage, ids)
     runs = stage.runs()
     assert [run.job_id for run in runs] == ids
-    started = [at.timestamp() for job_id in ids if (at := stage.job(job_id).started_at)]
-    assert started[-1] - started[0] >= 9
+    started = [at for job_id in ids if (at := stage.job(job_id).started_at)]
+    assert started[-1] - started[0] >= timedelta(seconds=9)
 
 
 def test_a_rate_holds_also_when_workers_are_killed_and_their_jobs_run_again(stage: Stage) -> None:
@@ -110,7 +111,7 @@ def test_workers_in_a_long_window_stop_at_once(stage: Stage) -> None:
     for worker in workers:
         worker.send(signal.SIGTERM)
 
-    assert [worker.ended(within=15) for worker in workers] == [0, 0]
+    assert [worker.ended(within=45) for worker in workers] == [0, 0]
     assert sorted(stage.job(job_id).state for job_id in ids) == ["completed"] + ["waiting"] * 4
     each_ran_once(stage, [job_id for job_id in ids if stage.job(job_id).state is State.COMPLETED])
 

@@ -16,7 +16,7 @@ from backroom.model.states import State
 from backroom.store import connect
 from tests.integration.api.service import Api, problem
 from tests.integration.engine.conftest import POOLS
-from tests.integration.engine.stage import Stage, eventually
+from tests.integration.engine.stage import LEASE_SECONDS, Stage, eventually
 from tests.integration.faults.counting import all_completed, each_ran_once, unfinished
 from tests.integration.faults.crowd import Crowd
 from tests.integration.faults.proxy import Proxy
@@ -169,7 +169,7 @@ def _kill_every_client(_: Proxy, server: EmbeddedServer) -> None:
 
 def _freeze(_: Proxy, server: EmbeddedServer) -> None:
     server.pause()
-    _wait(5)
+    _wait(LEASE_SECONDS + 1)
     server.resume()
 
 

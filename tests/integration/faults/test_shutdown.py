@@ -100,7 +100,7 @@ def test_a_cold_shutdown_interrupts_a_gentle_one(stage: Stage) -> None:
         worker.send(signal.SIGQUIT)
 
     for worker in workers:
-        worker.ended(within=10)
+        worker.ended(within=15)
     jobs = [stage.job(job_id) for job_id in running]
     assert {(job.state, job.stalled) for job in jobs} == {(State.WAITING, 0)}
 

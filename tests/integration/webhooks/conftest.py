@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 SETTINGS: dict[str, Any] = {
     "webhook_allowed_networks": "127.0.0.1/32",
     "webhook_retry_seconds": "0,1,1000",
-    "webhook_timeout_seconds": 5,
+    "webhook_timeout_seconds": 30,
 }
 
 
 @pytest.fixture(scope="session")
-def office(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def office(steady_server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """A stage with a worker of each pool and a scheduler, for tests that leave no webhook behind."""
-    with Stage(server.url, f"office-{uuid4().hex[:8]}", tmp_path_factory.mktemp("office"), **SETTINGS) as stage:
+    with Stage(steady_server.url, f"office-{uuid4().hex[:8]}", tmp_path_factory.mktemp("office"), **SETTINGS) as stage:
         stage.workers("prefork", "threads")
         stage.scheduler()
         yield stage

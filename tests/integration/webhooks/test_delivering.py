@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -17,6 +16,7 @@ from backroom.model.job import INTERNAL_QUEUE
 from backroom.store.webhooks import OWN
 from tests.integration.engine.stage import eventually
 from tests.integration.jobs.servers import Answer
+from tests.integration.ports import held_port
 from tests.integration.webhooks.receiver import read, receiver
 
 if TYPE_CHECKING:
@@ -87,9 +87,7 @@ def test_a_job_s_own_webhook_is_signed_with_the_secret_of_the_stack(office: Stag
 
 
 def test_a_receiver_that_is_down_gets_the_message_under_the_same_id_once_it_is_up(office: Stage) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    with endpoint(office, f"http://127.0.0.1:{port}/hooks") as (webhook, secret):
+    with held_port() as port, endpoint(office, f"http://127.0.0.1:{port}/hooks") as (webhook, secret):
         job_id = office.submit("add", x=1)
         before = tried(office, webhook, job_id, 1)
         assert before.tries[0].status is None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import requests
 from backroom.model.webhooks import new_secret, signature
 from tests.integration.api.service import ROOT
 from tests.integration.engine.stage import eventually
+from tests.integration.ports import HeldPort
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,11 +33,10 @@ def running(file: str, secret: str) -> Iterator[tuple[str, subprocess.Popen[str]
     program = shutil.which(EXAMPLES[file])
     if program is None:
         pytest.skip(f"there is no {EXAMPLES[file]} on this machine")
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    environment = {**os.environ, "WEBHOOK_SECRET": secret, "PORT": str(port)}
+    held = HeldPort()
+    environment = {**os.environ, "WEBHOOK_SECRET": secret, "PORT": str(held.number)}
     process = subprocess.Popen([program, str(FOLDER / file)], env=environment, stdout=subprocess.PIPE, text=True)
-    url = f"http://127.0.0.1:{port}/"
+    url = f"http://127.0.0.1:{held.number}/"
 
     def answers() -> bool:
         assert process.poll() is None
@@ -53,6 +52,7 @@ def running(file: str, secret: str) -> Iterator[tuple[str, subprocess.Popen[str]
         process.wait()
         if process.stdout is not None:
             process.stdout.close()
+        held.release()
 
 
 def send(url: str, secrets: list[str], body: bytes = BODY, *, message_id: str = "msg_1", age: int = 0) -> int:

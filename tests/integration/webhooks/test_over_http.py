@@ -23,12 +23,12 @@ TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
 @pytest.fixture(scope="module")
-def http(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Api, Stage]]:
+def http(steady_server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Api, Stage]]:
     """An API, a worker and a scheduler that share a store."""
     folder, prefix = tmp_path_factory.mktemp("http"), f"http-{uuid4().hex[:8]}"
     with (
-        Stage(server.url, prefix, folder, log_format="json", **SETTINGS) as stage,
-        Api(folder, server.url, prefix) as api,
+        Stage(steady_server.url, prefix, folder, log_format="json", **SETTINGS) as stage,
+        Api(folder, steady_server.url, prefix) as api,
     ):
         stage.worker("teller", options=["--loglevel", "INFO"])
         stage.scheduler()
@@ -59,8 +59,13 @@ def test_a_job_submitted_over_http_is_told_of_under_its_trace_and_its_request(ht
     assert request.headers["X-Request-Id"] == "order-4711"
     assert (delivery["jobId"], delivery["webhookId"]) == (job_id, request.headers["webhook-id"])
     worker = next(process for process in stage.processes if process.name.startswith("teller"))
-    lines = [json.loads(line) for line in worker.output.splitlines() if line.startswith("{")]
-    [told] = [line for line in lines if delivery["webhookId"] in line["event"]]
+
+    def said() -> list[dict[str, str]]:
+        whole, _, _ = worker.output.rpartition("\n")  # the last line may not be all there yet
+        lines = [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
+        return [line for line in lines if delivery["webhookId"] in line["event"]]
+
+    [told] = eventually(said)  # that it was told is stored first
     assert (told["trace_id"], told["request_id"], told["job_id"]) == (TRACE, "order-4711", delivery["id"])
 
 
