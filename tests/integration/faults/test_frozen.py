@@ -82,7 +82,7 @@ def test_a_job_much_longer_than_its_lease_runs_once_whatever_it_does(stage: Stag
     stage.worker(pool="prefork", wait=False, queues=["children"])
     stage.worker(pool="threads", wait=False, queues=["threads"])
     stage.scheduler()
-    seconds = 3 * stage.settings.lease_seconds
+    seconds = 5 * stage.settings.lease_seconds
 
     ids = [
         stage.submit("spin", seconds=seconds, gil=True, queue="children"),
