@@ -104,19 +104,18 @@ class Process:
     def freeze(self) -> None:
         """SIGSTOP for the whole family."""
         for pid in [self.pid, *self.children()]:
-            os.kill(pid, signal.SIGSTOP)
+            _send(pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
         for pid in [*self.children(), self.pid]:
-            os.kill(pid, signal.SIGCONT)
+            _send(pid, signal.SIGCONT)
 
     def kill(self) -> None:
         """SIGKILL for the whole family, as when the machine loses its power."""
         children = self.children() if self.runs else []
         self._process.kill()
         for pid in children:
-            with suppress(ProcessLookupError):  # it went with its parent
-                os.kill(pid, signal.SIGKILL)
+            _send(pid, signal.SIGKILL)
         self._process.wait()
 
     def ended(self, within: float = PATIENCE) -> int:
@@ -130,6 +129,11 @@ class Process:
         """SIGTERM, and its exit code."""
         self.send(signal.SIGTERM)
         return self.ended(within)
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):  # children come and go, and go with their parent
+        os.kill(pid, number)
 
 
 class Stage:
