@@ -155,7 +155,9 @@ def _operation(operation: Operation, refs: Refs) -> Schema:
     responses = {str(status): _reply(operation, status, refs) for status in operation.replies}
     for status in sorted(_problem_statuses(operation)):
         if reply := responses.get(str(status)):  # it may be the one or the other
-            reply["content"].update(_problem(status, refs)["content"])
+            problem = _problem(status, refs)
+            reply["headers"].update(problem["headers"])
+            reply["content"].update(problem["content"])
         else:
             responses[str(status)] = {"$ref": f"#/components/responses/{status}"}
     found["responses"] = responses
