@@ -50,9 +50,13 @@ local function claim_from(queue, most)
       started = started + 1
       event('active', id, queue, name, 'worker', worker)
       notify('active', id, queue)
-      count('started', queue, name)
-      rate(queue, 'started')
-      observe('wait', WAIT_BUCKETS, queue, name, now - (tonumber(job[8]) or now))
+      if job[12] then -- claimed before, and given back before it began: its start is in the figures
+        redis.call('HDEL', key, 'counted')
+      else
+        count('started', queue, name)
+        rate(queue, 'started')
+        observe('wait', WAIT_BUCKETS, queue, name, now - (tonumber(job[8]) or now))
+      end
       claimed[#claimed + 1] = claim_row(id, queue, job)
     end
   end

@@ -49,6 +49,8 @@ class BoardJob:
     lease: Wait | None = None
     window: int | None = None
     asked_to_stop: bool = False
+    #: Given back before it began: the start that was counted then is the one to come.
+    counted: bool = False
 
     @property
     def order(self) -> tuple[bool, int, int]:
@@ -167,7 +169,9 @@ class Board:
             job.window = queue.window
         else:
             job.window = None
-        self.count("started", job)
+        if not job.counted:
+            self.count("started", job)
+        job.counted = False
 
     def settle(self, job: BoardJob, kind: str, delay: Wait | None) -> None:
         """Its try has come to an outcome."""
@@ -194,7 +198,7 @@ class Board:
     def come_back(self, job: BoardJob, kind: str, delay: Wait | None) -> None:
         """It has not ended: at the place it was claimed from, or anew behind its equals."""
         if kind == "release":
-            job.state = "waiting"
+            job.state, job.counted = "waiting", True
         elif kind == "rate-limited":
             job.state = "waiting"
             self.queues[job.queue].held |= delay == "late"
@@ -249,7 +253,7 @@ class Board:
             job.made, job.attempts = 0, job.own_attempts or 1
         elif job.made >= job.attempts:
             job.attempts = job.made + 1
-        job.stalled = 0
+        job.stalled, job.counted = 0, False
         job.ttl_ahead = job.ttl
         self.ready(job)
 

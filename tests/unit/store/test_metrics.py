@@ -116,6 +116,28 @@ def test_every_start_is_a_wait_and_every_counted_try_a_run(store: Store, worker:
     assert sum(numbers.run[KIND].counts) == 3
 
 
+def test_a_job_given_back_unstarted_is_counted_as_started_once(store: Store, worker: Worker) -> None:
+    submit(store)
+    for _ in range(3):
+        worker.end(worker.claim_one(), "release")
+    worker.end(worker.claim_one(), "retry")
+    worker.end(worker.claim_one())
+
+    numbers = store.metrics.read()
+
+    assert sum(numbers.wait[KIND].counts) == numbers.started[KIND] == 2
+
+
+def test_a_job_that_runs_again_after_its_end_is_counted_again(store: Store, worker: Worker) -> None:
+    job_id = submit(store)
+    worker.end(worker.claim_one(), "release")
+    store.actions.cancel(job_id)
+    store.actions.retry(job_id)
+    worker.claim_one()
+
+    assert store.metrics.read().started == {KIND: 2}
+
+
 def test_a_wait_counts_from_readiness(store: Store, worker: Worker) -> None:
     job_id = submit(store)
     ready = int(store.redis.hget(store.keys.job(job_id), "ready") or 0)

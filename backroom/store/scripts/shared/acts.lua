@@ -31,7 +31,8 @@ local function retry(job, reset)
   elseif made >= (tonumber(was[5]) or 1) then
     redis.call('HSET', key, 'attempts', made + 1)
   end
-  redis.call('HDEL', key, 'finished', 'result', 'run', 'started', 'worker', 'progress', 'why', 'stalled', 'deferred', 'expires', 'told')
+  redis.call('HDEL', key, 'finished', 'result', 'run', 'started', 'worker', 'progress', 'why', 'stalled', 'deferred', 'expires', 'told',
+    'counted')
   to_waiting(job.id, job.queue, job.name, job.priority, job.lifo, now)
   if options.ttl then start_ttl(job.id, job.queue, options.ttl, soon) end
   return 'ok'

@@ -1,6 +1,7 @@
 -- A worker's newest exchange is kept, so that its answer can be had again when it was lost on its way: the token, a newline,
 -- MessagePack {accepted, ids of the claimed jobs}.
-local CLAIM_FIELDS = {'name', 'data', 'made', 'stalled', 'options', 'celery', 'trace', 'ready', 'expires', 'keepF', 'request'}
+local CLAIM_FIELDS = {'name', 'data', 'made', 'stalled', 'options', 'celery', 'trace', 'ready', 'expires', 'keepF', 'request',
+  'counted'}
 
 local function claim_key(worker) return P .. 'claim:' .. worker end
 

@@ -68,7 +68,8 @@ local function lose(held, reason)
   end
 end
 
--- Back to where it was claimed from: it was not started, and does not count in the rate window it was claimed in.
+-- Back to where it was claimed from: it was not started, and does not count in the rate window it was claimed in. Counters never
+-- go down, so that the start they have counted stands for the one to come.
 local function put_back(held)
   local known = meta(held.queue)
   if known.max and known.window_end > now and held.started >= known.window_begin and known.window_count > 0 then
@@ -78,7 +79,7 @@ local function put_back(held)
   clear(held, 'started')
   if held.cancel then return end_cancelled(held) end
   redis.call('ZADD', state_key(held.queue, 'waiting'), held.score, held.id)
-  redis.call('HSET', job_key(held.id), 'state', 'waiting')
+  redis.call('HSET', job_key(held.id), 'state', 'waiting', 'counted', 1)
   note_change(held.queue)
   if held.expires then redis.call('ZADD', state_key(held.queue, 'ttl'), held.expires, held.id) end
   event('waiting', held.id, held.queue, held.name)
