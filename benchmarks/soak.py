@@ -28,7 +28,7 @@ from typing import Any
 import requests
 from redis.exceptions import RedisError
 
-from backroom.local.server import EmbeddedServer, free_port
+from backroom.local.server import EmbeddedServer, HeldPort
 from backroom.model.errors import BackroomError
 from backroom.model.schedule import parse_schedule
 from backroom.model.states import FINISHED, State
@@ -98,10 +98,11 @@ class Soak:
 
     def __init__(self, folder: Path, seed: int) -> None:
         self._folder, self._random = folder, random.Random(seed)
-        self.server = EmbeddedServer(folder / "redis", port=free_port())
+        self.server = EmbeddedServer(folder / "redis")
         self.server.start()
         self._diary = folder / "diary"
-        self._url = f"http://127.0.0.1:{(port := free_port())}"
+        self._port = HeldPort()
+        self._url = f"http://127.0.0.1:{(port := self._port.number)}"
         environment = {
             **os.environ,
             "BACKROOM_REDIS_URL": self.server.url,

@@ -31,7 +31,7 @@ from typing import Any, Final
 
 import psutil
 
-from backroom.local.server import EmbeddedServer, free_port
+from backroom.local.server import EmbeddedServer, HeldPort
 from backroom.model.job import new_job
 from backroom.model.options import parse_options
 from backroom.settings import Settings
@@ -223,7 +223,8 @@ class Load:
 
 def measure(kind: str, number: int, options: argparse.Namespace) -> Figures:
     """One run, first without and then with so many streams of a kind."""
-    redis_port, port = free_port(), free_port()
+    for_redis, for_api = HeldPort(), HeldPort()
+    redis_port, port = for_redis.number, for_api.number
     url = f"redis://127.0.0.1:{redis_port}/0"
     with (
         tempfile.TemporaryDirectory() as folder,

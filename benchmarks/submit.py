@@ -27,7 +27,7 @@ from typing import Any
 import psutil
 import requests
 
-from backroom.local.server import EmbeddedServer, free_port
+from backroom.local.server import EmbeddedServer, HeldPort
 from backroom.model.job_types import JobType
 from backroom.settings import Settings
 from backroom.store import Store, connect
@@ -164,9 +164,9 @@ def run_wrk(url: str, script: str, *, connections: int, seconds: int) -> Figures
 
 def measure(name: str, options: argparse.Namespace, body: Any, path: str) -> Figures:
     """One run of one contender on a fresh server."""
-    redis_port = free_port()
+    for_redis, for_api = HeldPort(), HeldPort()
+    redis_port, port = for_redis.number, for_api.number
     with tempfile.TemporaryDirectory() as folder, EmbeddedServer(Path(folder), port=redis_port) as server:
-        port = free_port()
         url = f"http://127.0.0.1:{port}{path}"
         with CONTENDERS[name](redis_port, port, options.processes) as api:
             load(url, body, connections=options.connections, seconds=1)  # warm

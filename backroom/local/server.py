@@ -9,7 +9,9 @@ import shutil
 import signal
 import socket as sockets
 import subprocess
+import sys
 import time
+import weakref
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +22,7 @@ import redis
 
 from backroom.local.leash import leashed
 
-__all__ = ["AddressTaken", "EmbeddedServer", "ServerError", "find_server_binary", "free_port", "port_is_free"]
+__all__ = ["AddressTaken", "EmbeddedServer", "HeldPort", "ServerError", "find_server_binary", "port_is_free"]
 
 HOST: Final = "127.0.0.1"
 START_SECONDS: Final = 30.0
@@ -67,12 +69,28 @@ def find_server_binary() -> Path:
     raise ServerError(message)
 
 
-def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody listens on at this moment."""
-    with sockets.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+class HeldPort:
+    """A TCP port of 127.0.0.1 on which nobody listens, kept from everybody who asks the system for a free one.
+
+    A server may listen on it meanwhile, and again after it has died: on Linux, whoever sets SO_REUSEADDR, as servers
+    do, may bind an address that others have bound but do not listen on. Elsewhere that is refused, so that the port is
+    let go at once, and is another process's a moment later if chance will have it.
+    """
+
+    def __init__(self) -> None:
+        """Find a port, and hold it until `release` or the end of this object."""
+        held = sockets.socket()
+        self._let_go = weakref.finalize(self, held.close)
+        held.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEADDR, 1)
+        held.bind((HOST, 0))
+        self.number: int = held.getsockname()[1]
+        """The port."""
+        if sys.platform != "linux":
+            self.release()
+
+    def release(self) -> None:
+        """Let others have it. Harmless if it was released."""
+        self._let_go()
 
 
 def port_is_free(port: int) -> bool:
@@ -115,7 +133,8 @@ class EmbeddedServer:
         """Describe a server; nothing is started.
 
         :param data_dir: the folder of its data and of its log ``valkey.log``; made if missing.
-        :param port: the TCP port on 127.0.0.1. Without port and socket, a free one is chosen now and kept.
+        :param port: the TCP port on 127.0.0.1. Without port and socket, a free one is chosen now and kept, as long as
+            this object lives, from others who ask the system for one.
         :param socket: the path of a Unix socket to listen on, at most 100 bytes, instead of (or beside) the port.
         :param appendonly: whether the data outlives the process.
         :param fsync: the server's ``appendfsync``.
@@ -123,7 +142,8 @@ class EmbeddedServer:
         """
         self.data_dir = data_dir.absolute()
         self.socket = socket.absolute() if socket is not None else None
-        self.port = free_port() if port is None and socket is None else port
+        self._held = HeldPort() if port is None and socket is None else None
+        self.port = self._held.number if self._held is not None else port
         if self.socket is not None and len(os.fsencode(self.socket)) > LONGEST_SOCKET_PATH:
             message = f"the socket path {self.socket} is longer than {LONGEST_SOCKET_PATH} bytes: use a port instead"
             raise ServerError(message)

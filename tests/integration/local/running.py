@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import requests
 
-from tests.integration.ports import HeldPort
+from backroom.local.server import HeldPort
 
 ROOT = Path(__file__).parents[3]
 UP = "Backroom is up"

@@ -1,6 +1,7 @@
 """The embedded server: what the tests and ``make run`` rest on."""
 
 import signal
+import socket as sockets
 import sys
 
 import psutil
@@ -54,6 +55,24 @@ def test_a_server_without_append_only_file_forgets(tmp_path):
         client.set("kept", "no")
     with server, redis.Redis.from_url(server.url) as client:
         assert client.get("kept") is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody may listen on what another one holds")
+def test_the_port_it_has_chosen_is_given_to_nobody_else_before_it_listens_or_after_it_was_killed(tmp_path):
+    def is_kept():
+        with sockets.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", server.port))
+
+    server = EmbeddedServer(tmp_path, appendonly=False)
+    try:
+        for _ in range(2):
+            is_kept()
+            server.start()
+            assert server.answers()
+            server.kill()
+        is_kept()
+    finally:
+        server.kill()
 
 
 def test_a_paused_server_is_silent_until_it_is_resumed(described):

@@ -14,7 +14,7 @@ import requests
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.integration.ports import HeldPort
+from backroom.local.server import HeldPort
 from tests.unit.monitoring.artifacts import PROMETHEUS, ROOT, find_program
 
 T = TypeVar("T")

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
+from backroom.local.server import HeldPort
 from backroom.model.webhooks import new_secret, signature
 from tests.integration.api.service import ROOT
 from tests.integration.engine.stage import eventually
-from tests.integration.ports import HeldPort
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
