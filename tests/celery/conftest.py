@@ -64,7 +64,7 @@ def open_site(celery_server: EmbeddedServer) -> Callable[..., AbstractContextMan
         try:
             if options:
                 site.worker = Worker(*options, environment=environment)
-                site.worker.wait_until_ready()
+                site.wait_until_ready(site.worker)
             yield site
         finally:
             if site.worker is not None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,12 +113,31 @@ class Site:
     environment: dict[str, str]
     worker: Worker | None = None
 
+    def listeners(self) -> int:
+        """How many workers hear broadcasts of Celery's remote control."""
+        redis = self.store.redis
+        database = redis.connection_pool.connection_kwargs.get("db") or 0
+        found = redis.pubsub_channels(f"*:fanout:{database}:celery.pidbox")
+        return sum(number for _, number in redis.pubsub_numsub(*found)) if found else 0
+
+    def wait_until_ready(self, worker: Worker, *, besides: int = 0) -> None:
+        """Wait until it takes tasks and hears broadcasts, as so many others of the site do.
+
+        A worker whose server is slow to let it subscribe is ready before that, and what nobody hears is lost.
+        """
+        worker.wait_until_ready()
+        deadline = time.monotonic() + WORKER_SECONDS
+        while self.listeners() <= besides:
+            assert time.monotonic() < deadline, f"it does not listen after {WORKER_SECONDS} s\n{worker.printed}"
+            time.sleep(0.01)
+
     @contextmanager
     def another_worker(self, *options: str, **environment: str) -> Iterator[Worker]:
         """One more worker for the time of a test."""
+        others = self.listeners()
         worker = Worker(*options, environment={**self.environment, **environment})
         try:
-            worker.wait_until_ready()
+            self.wait_until_ready(worker, besides=others)
             yield worker
         finally:
             worker.stop()

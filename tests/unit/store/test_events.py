@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from backroom.settings import Settings
-from backroom.store import Store
+from backroom.store import Store, connect
 from backroom.store.events import EventId
-from tests.unit.store.hand import LONG, Worker, a_job, events, run, submit
-
-if TYPE_CHECKING:
-    from backroom.store.events import Event
+from tests.unit.store.hand import LONG, Worker, a_job, events, eventually, run, submit
 
 
 def test_the_life_of_a_job_is_told_in_order(store: Store, worker: Worker) -> None:
@@ -124,16 +120,21 @@ def test_reading_from_now_on_begins_at_the_newest(store: Store) -> None:
     assert store.events.read(store.events.last_id()) == []
 
 
-def test_a_waiting_reader_gets_what_comes(store: Store) -> None:
-    found: list[Event] = []
-    begins = store.events.last_id()
-    reader = threading.Thread(target=lambda: found.extend(store.events.read(begins, block_ms=8000)))
-    reader.start()
+def test_a_waiting_reader_gets_what_comes(store: Store, redis_url: str) -> None:
+    url = f"{redis_url}{'&' if '?' in redis_url else '?'}client_name={store.keys.prefix}"
+    with connect(url, timeout=120) as client, ThreadPoolExecutor(1) as pool:
+        reader = Store(client, prefix=store.keys.prefix)
+        found = pool.submit(reader.events.read, store.events.last_id(), block_ms=60_000)
+        eventually(lambda: [one for one in store.redis.client_list() if is_blocked(one, store.keys.prefix)])
 
-    submit(store)
-    reader.join(timeout=10)
+        submit(store)
 
-    assert found[0].type == "added"
+        assert found.result(60)[0].type == "added"
+
+
+def is_blocked(client: dict[str, str], name: str) -> bool:
+    """Whether a client of the server's has this name and waits for something."""
+    return client["name"] == name and "b" in client["flags"]
 
 
 def test_a_waiting_reader_comes_back_with_nothing_in_the_end(store: Store) -> None:

@@ -94,7 +94,7 @@ def test_an_answer_that_nobody_waited_for_is_not_the_next_call_s(own_server: Emb
 
 
 def test_a_time_out_is_not_tried_again(own_server: EmbeddedServer) -> None:
-    store = Store(connect(own_server.url, timeout=2), prefix="t")  # a busy machine may take a while
+    store = Store(connect(own_server.url, timeout=6), prefix="t")  # a busy machine may take a while
     submit(store)
     own_server.pause()
     try:
