@@ -65,7 +65,7 @@ def test_without_redis_the_api_refuses_and_recovers(stack: Stack) -> None:
 def test_stopping_the_workers_under_load_loses_nothing(stack: Stack) -> None:
     stack.up("worker", scale={"worker": 2})
     jobs = 150
-    ids = stack.submit(heavy("stopped", jobs, 100))
+    ids = stack.submit(heavy("stopped", jobs, 300))  # more than is done while this test stands still for some seconds
     eventually(lambda: stack.counts("stopped")["completed"] >= 5)
     stack.compose("stop", "worker")
 
@@ -85,10 +85,15 @@ def test_stopping_the_workers_under_load_loses_nothing(stack: Stack) -> None:
 
 def test_a_killed_worker_container_comes_back_and_its_jobs_are_done(stack: Stack) -> None:
     stack.up("worker", scale={"worker": 2})
-    jobs = 60
-    ids = stack.submit(heavy("killed", jobs, 300))
-    eventually(lambda: stack.counts("killed")["active"] >= 2)
     victim = stack.containers("worker")[0]
+    jobs = 120
+    ids = stack.submit(heavy("killed", jobs, 400))  # more than is done while this test stands still for some seconds
+
+    def victim_works() -> bool:
+        active = stack.get("/v1/jobs?queue=killed&state=active&limit=200")["jobs"]
+        return any(job["worker"].endswith(f"@{victim['Config']['Hostname']}") for job in active)
+
+    eventually(victim_works)
     crash(victim)
 
     assert stack.drained("killed", jobs)["completed"] == jobs

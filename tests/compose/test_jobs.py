@@ -31,10 +31,10 @@ def test_three_workers_do_every_job_exactly_once(stack: Stack) -> None:
     hosts = {container["Config"]["Hostname"] for container in stack.containers("worker")}
     assert len(hosts) == 3
 
-    jobs = 600
+    jobs = 600  # so long that a worker that stands still for some seconds takes its share as well
     ids = stack.submit(
         [
-            {"name": "heavy-task", "queue": "scaled", "data": {"userId": f"u{i}", "payload": {"rounds": 10}}}
+            {"name": "heavy-task", "queue": "scaled", "data": {"userId": f"u{i}", "payload": {"rounds": 60}}}
             for i in range(jobs)
         ]
     )
