@@ -22,7 +22,10 @@ def test_a_delayed_job_says_when_it_is_due_and_starts_then(stack: Stack) -> None
 
     assert 4000 <= milliseconds(job["createdAt"], job["startedAt"]) < 4000 + 30_000
     assert job["runAt"] is None
-    assert stack.kinds(job["id"]) == ["added", "delayed", "waiting", "active", "completed"]
+    # Claimed once, or again after it was given back because no slot took it at once.
+    kinds = stack.kinds(job["id"])
+    again = ["waiting", "active"] * kinds.count("active")
+    assert kinds == ["added", "delayed", *again, "completed"]
 
 
 def test_a_job_may_name_the_instant_at_which_it_is_due(stack: Stack) -> None:

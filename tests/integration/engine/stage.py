@@ -227,16 +227,20 @@ class Stage:
         assert view is not None
         return view
 
-    def wait_until_idle(self, process: Process) -> None:
-        """Until the worker says, from now on, that it runs nothing."""
+    def wait_for_news(self, process: Process, *, until: Callable[[WorkerView], object] = bool) -> None:
+        """Until the worker says something of itself from now on (or what ``until`` says is right)."""
         seconds, micros = self.store.redis.time()
         now = seconds * 1000 + micros // 1000
 
-        def idle() -> bool:
+        def told() -> object:
             view = self.wait_for_worker(process)
-            return view.heartbeat_at > now and view.busy == 0
+            return view.heartbeat_at > now and until(view)
 
-        eventually(idle)
+        eventually(told)
+
+    def wait_until_idle(self, process: Process) -> None:
+        """Until the worker says, from now on, that it runs nothing."""
+        self.wait_for_news(process, until=lambda view: view.busy == 0)
 
     def scheduler(self, name: str = "scheduler") -> Process:
         """Start a scheduler and wait for its first round."""
@@ -387,6 +391,22 @@ class Stage:
         while self._read(block_ms=1):
             pass
         return [event for event in self._events if event.job_id == job_id and (not kinds or event.type in kinds)]
+
+    def starts(self, *job_ids: str) -> list[Event]:
+        """The claims of these jobs (of all, if none is named) that were not given back unstarted, in their order.
+
+        A worker gives back what no slot takes within a moment, as on a machine that stands still: such a job waits
+        again and is claimed again. Not for jobs that are tried again at once, which wait again as well.
+        """
+        starts: dict[str, list[Event]] = {}
+        for event in self.everything("active", "stalled", "waiting"):
+            claims = starts.setdefault(event.job_id, [])
+            if event.type == "waiting" and claims and claims[-1].type == "active":
+                claims.pop()
+            elif event.type != "waiting":
+                claims.append(event)
+        kept = [event for claims in starts.values() for event in claims if event.type == "active"]
+        return sorted((each for each in kept if not job_ids or each.job_id in job_ids), key=lambda each: each.at)
 
     def everything(self, *kinds: str) -> list[Event]:
         """All events of these types so far."""

@@ -173,7 +173,7 @@ def test_a_job_that_started_in_time_does_not_expire(stage: Stage) -> None:
 
 def test_a_job_in_a_thread_that_never_looks_is_given_up_and_its_late_result_refused(empty_stage: Stage) -> None:
     stage = empty_stage
-    stage.worker(pool="threads", concurrency=2)
+    worker = stage.worker(pool="threads", concurrency=2)
     job_id = stage.submit("wait", **{"for": "late"})
     stage.began(job_id)
     overdue = stage.submit("wait", timeout=3000, **{"for": "late"})
@@ -185,9 +185,10 @@ def test_a_job_in_a_thread_that_never_looks_is_given_up_and_its_late_result_refu
     assert (job.state, [entry["outcome"] for entry in job.attempt_log]) == (State.FAILED, ["timeout"])
     # Both threads are still taken: what comes now waits in the store and not in the worker.
     waiting = stage.submit("echo")
+    stage.wait_for_news(worker)
+    assert stage.happened(waiting, "active") == []
     stage.let("late")
     assert stage.result(waiting) == {}
     eventually(lambda: stage.runs(job_id)[0].end and stage.runs(overdue)[0].end)
     assert stage.job(job_id).state is State.CANCELLED
     assert stage.job(overdue).state is State.FAILED
-    assert len(stage.happened(waiting, "active")) == 1

@@ -25,9 +25,9 @@ def test_without_any_scheduler_a_worker_runs_what_is_due(stage: Stage) -> None:
 
     for job_id in ids:
         assert lateness(stage, job_id) >= 0
-    # In the order of their claims: two that a busy worker claims together begin in either order.
+    # In the order of their first claims: two that a busy worker claims together begin in either order.
     claimed = [event.job_id for event in stage.everything("active") if event.job_id in ids]
-    assert claimed == [ids[1], ids[2], ids[0]]
+    assert list(dict.fromkeys(claimed)) == [ids[1], ids[2], ids[0]]
 
 
 def test_a_job_for_next_year_does_not_hold_up_one_for_now(stage: Stage) -> None:
