@@ -44,7 +44,7 @@ def own(celery_server: EmbeddedServer) -> Iterator[tuple[Site, ModuleType]]:
         site = Site(urls.celery_url(redis_url), ours.app, Store(client), environment)
         site.worker = Worker("--pool", "threads", "-X", "closed", app="tests.celery.ours", environment=environment)
         try:
-            site.worker.wait_until_ready()
+            site.wait_until_ready(site.worker)
             yield site, ours
         finally:
             site.worker.stop()
