@@ -97,7 +97,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         fits = len(bytes(socket)) <= LONGEST_SOCKET_PATH
         server = running.enter_context(EmbeddedServer(folder, socket=socket if fits else None, appendonly=False))
         api = running.enter_context(Api(folder, server.url, prefix))
-        settings = {"BACKROOM_REDIS_URL": server.url, "BACKROOM_KEY_PREFIX": prefix, "BACKROOM_LEASE_SECONDS": "8"}
+        settings = {"BACKROOM_REDIS_URL": server.url, "BACKROOM_KEY_PREFIX": prefix, "BACKROOM_LEASE_SECONDS": "6"}
         running.enter_context(worker(api.url, folder, {**settings, "BACKROOM_SWEEP_SECONDS": "0.5"}))
         yield Stack(api, folder, server.url, prefix)
 

@@ -39,8 +39,8 @@ ROOT = Path(__file__).parents[3]
 #: What has not happened after so many seconds never will.
 PATIENCE = 60.0
 #: Short enough for tests that wait for the end of a lease (see `Settings.lease_seconds`), and long enough that nobody
-#: loses his jobs when he stands still for five seconds: what is left of a lease when it is renewed is two thirds of it.
-LEASE_SECONDS = 8.0
+#: loses his jobs when the machine stands still for some seconds.
+LEASE_SECONDS = 6.0
 
 T = TypeVar("T")
 
