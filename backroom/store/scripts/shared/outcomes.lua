@@ -98,9 +98,11 @@ local function defer(held, outcome)
     return note_consequences(held.id)
   end
   if outcome.outcome == 'rate-limited' then
-    local known = meta(held.queue)
-    known.limited_until = math.max(known.limited_until, soon + delay) -- the longest wish of several jobs holds
-    redis.call('HSET', queue_key(held.queue), 'limitedUntil', known.limited_until)
+    if delay > 0 then
+      local known = meta(held.queue)
+      known.limited_until = math.max(known.limited_until, soon + delay) -- the longest wish of several jobs holds
+      redis.call('HSET', queue_key(held.queue), 'limitedUntil', known.limited_until)
+    end
     to_place(held.id, held.queue, held.name, held.score)
   elseif delay > 0 then
     to_delayed(held.id, held.queue, held.name, soon + delay, 'retry-after')
