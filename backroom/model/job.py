@@ -44,16 +44,19 @@ MAX_USER_ID_LENGTH = 256
 _FOREIGN: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 
 
-def _plain_json(value: object) -> str | None:
+def _plain_json(value: object, *, is_parsed: bool = False) -> str | None:
     """``value`` as compact JSON text if that comes back as the same value; None: the standard library is to judge.
 
-    orjson writes some things that are not JSON as something else, such as NaN as null, and refuses integers beyond 64
-    bits.
+    orjson writes some things that are not JSON as something else, such as an enumeration as its value, and refuses
+    integers beyond 64 bits. In what was parsed out of JSON (``is_parsed``) there can only be numbers that are too large
+    for a float, which it writes as null.
     """
     try:
         text = orjson.dumps(value, option=_FOREIGN)
     except TypeError:
         return None
+    if is_parsed and b"null" not in text:
+        return text.decode()
     return text.decode() if orjson.loads(text) == value else None
 
 
@@ -94,9 +97,9 @@ def check_depth(value: object, limit: int, pointer: str = "/data") -> None:
             current = level.pop()
 
 
-def _data_json(data: object, max_depth: int, pointer: str) -> str:
+def _data_json(data: object, max_depth: int, pointer: str, *, is_parsed: bool) -> str:
     """A job's data as compact JSON text. Raises as `check_depth` and `compact_json` do."""
-    plain = _plain_json(data)
+    plain = _plain_json(data, is_parsed=is_parsed)
     if plain is None or plain.count("{") + plain.count("[") > max_depth:  # fewer cannot be nested deeper
         check_depth(data, max_depth, pointer)
     return _careful_json(data, pointer) if plain is None else plain
@@ -128,7 +131,7 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     celery: str | None = None
 
 
-def new_job(
+def new_job(  # noqa: PLR0913 - each is given by its name, and most are left out
     *,
     name: str,
     data: object,
@@ -138,18 +141,20 @@ def new_job(
     request_id: str | None = None,
     celery: str | None = None,
     pointer: str = "",
+    is_parsed: bool = False,
     max_data_bytes: int = DEFAULT_MAX_DATA_BYTES,
     max_depth: int = DEFAULT_MAX_DEPTH,
 ) -> NewJob:
     """Check everything about a job and give it an id.
 
-    ``data`` is any JSON value; ``pointer`` is put before the pointers of errors. Raises `InvalidInput` for bad names
+    ``data`` is any JSON value, ``is_parsed`` says that it came out of JSON, and ``pointer`` is put before the pointers
+    of errors. Raises `InvalidInput` for bad names
     and for data that is not JSON or too deep, `TooLarge` for data above ``max_data_bytes`` bytes of compact UTF-8 JSON.
     """
     options = options or JobOptions()
     check_name(name, f"{pointer}/name")
     check_name(queue, f"{pointer}/queue")
-    text = _data_json(data, max_depth, f"{pointer}/data")
+    text = _data_json(data, max_depth, f"{pointer}/data", is_parsed=is_parsed)
     if (due := options.run_at_ms()) is not None:
         check_run_at(due, f"{pointer}/options/runAt")
     size = _size(text)

@@ -27,7 +27,7 @@ from redis.sentinel import Sentinel
 
 from backroom.model.errors import StoreFull, StoreUnavailable
 
-__all__ = ["KeptConnection", "connect", "store_errors"]
+__all__ = ["KeptConnections", "connect", "store_errors"]
 
 #: The first word of what Redis says while it cannot serve, of the errors that the library has no class for.
 _NOT_READY = ("BUSY", "MISCONF", "NOREPLICAS", "UNKILLABLE")
@@ -37,6 +37,8 @@ _CHECK_AFTER = 30
 _ANY_NUMBER = 2**31
 #: How long a caller waits for one of the connections, where their number is bounded, in seconds.
 _WAIT_SECONDS = 10
+#: A `KeptConnections` keeps so many at most, and where the pool is bounded no more than this part of it.
+_MOST_KEPT, _PART_KEPT = 4, 8
 
 
 def connect(
@@ -102,20 +104,21 @@ def _sentinel(url: str, options: dict[str, Any], *, single: bool) -> Redis:
     return _finished(client, single=single)
 
 
-class KeptConnection:
-    """Runs scripts on a connection of its own: for calls so frequent that what the library does around each one counts.
+class KeptConnections:
+    """Runs scripts on a few connections of its own: for calls so frequent that what the library does around one counts.
 
     The library takes a connection out of the pool for every command, asks the system whether it is still good, and
-    keeps statistics: twice the processor time of sending the command and reading its answer. Here one connection stays;
-    calls at the same time as others take theirs from the pool and give it back. Tried again is as everywhere (see
-    `connect`), and what the library knows of a connection, from its health checks to who is the master now, it knows of
-    this one too. Threads may share it.
+    keeps statistics: twice the processor time of sending the command and reading its answer. Here connections stay, for
+    as many calls at the same time as there were; beyond a few, calls take theirs from the pool and give it back. Tried
+    again is as everywhere (see `connect`), and what the library knows of a connection, from its health checks to who is
+    the master now, it knows of these too. Threads may share it.
     """
 
     def __init__(self, client: Redis) -> None:
         """``client``: its pool makes the connections, and closes them with the others."""
         self._pool = client.connection_pool
-        self._kept: Any = None
+        self._kept: list[Any] = []
+        self._most_kept = max(1, min(_MOST_KEPT, self._pool.max_connections // _PART_KEPT))
         self._lock = threading.Lock()
 
     def evalsha(self, sha: str, *arguments: Any) -> Any:
@@ -145,16 +148,16 @@ class KeptConnection:
 
     def _connection(self) -> Any:
         with self._lock:
-            kept, self._kept = self._kept, None
+            kept = self._kept.pop() if self._kept else None
         if kept is not None and kept.pid == os.getpid():  # else it is that of the process this one was forked from
             return kept
         return self._pool.get_connection()
 
     def _give_back(self, connection: Any) -> None:
-        """Keep one: the pool may be bounded, and what is kept is missing to others."""
+        """Keep a few: the pool may be bounded, and what is kept is missing to others."""
         with self._lock:
-            if self._kept is None:
-                self._kept = connection
+            if len(self._kept) < self._most_kept:
+                self._kept.append(connection)
                 return
         self._pool.release(connection)
 

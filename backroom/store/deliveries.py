@@ -13,7 +13,7 @@ from backroom.model.job import format_time
 from backroom.model.names import is_name
 from backroom.model.states import DeliveryState
 from backroom.settings import Settings
-from backroom.store.audit import STACK, AuditEntry, audit_fields
+from backroom.store.audit import STACK, AuditEntry, audit_words
 from backroom.store.connection import store_errors
 from backroom.store.keys import Keys
 from backroom.store.outbox import delivery_job
@@ -203,10 +203,10 @@ class Deliveries(Part):
             request_id="",
             address="",
         )
-        fields = [word for name, word in audit_fields(noted).items() if name != "target" for word in (name, word)]
+        *words, _ = audit_words(noted)
         reason: str | None = self._run(
             "record_delivery",
-            *(delivery_id, text, state, "" if next_at is None else next_at, url, disable or "", pack(fields)),
+            *(delivery_id, text, state, "" if next_at is None else next_at, url, disable or "", pack(words)),
         )
         return reason or None
 

@@ -1,11 +1,12 @@
 """Gathering: calls that several threads make at the same time travel together.
 
 A call over the network costs both sides more than most of what is asked for in it. While one is under way, other
-threads leave theirs in a heap; when it is back, one of them takes the whole heap along. A lone thread notices nothing:
-nobody waits for company.
+threads leave theirs in a heap; when it is back, one of them takes the whole heap along. Before it goes it lets those
+threads run that could run as well, for the same reason; a lone thread notices nothing: nobody waits for company.
 """
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Final, Generic, TypeVar
 
@@ -60,6 +61,7 @@ class Gathering(Generic[Q, A]):
 
     def _go(self) -> None:
         """Take what lies there, the own question first; then hand over to one of those who have come meanwhile."""
+        time.sleep(0)
         with self._lock:
             taken, self._heap = self._heap[: self._most], self._heap[self._most :]
         answers: Sequence[A | BaseException]

@@ -7,7 +7,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from backroom.store.connection import KeptConnection, store_errors
+from backroom.store.connection import KeptConnections, store_errors
 from backroom.store.keys import Keys
 from backroom.store.records import ms_of_clock
 from backroom.store.scripts import ScriptRunner
@@ -28,7 +28,7 @@ class Part:
         with store_errors():
             return ms_of_clock(self._redis.time())
 
-    def _run(self, script: str, *arguments: Any, redis: Redis | KeptConnection | None = None) -> Any:
+    def _run(self, script: str, *arguments: Any, redis: Redis | KeptConnections | None = None) -> Any:
         """The answer of a script, on this connection or another one."""
         with store_errors():
             return self._scripts.run(redis or self._redis, script, *arguments)

@@ -15,7 +15,7 @@ import msgspec
 from redis import Redis
 from redis.exceptions import NoScriptError, RedisError
 
-from backroom.store.connection import KeptConnection
+from backroom.store.connection import KeptConnections
 
 __all__ = ["Script", "ScriptRunner", "load_script", "pack"]
 
@@ -80,7 +80,7 @@ class ScriptRunner:
         self._prefix = prefix
         self._settings = pack(settings)
 
-    def run(self, redis: Redis | KeptConnection, name: str, *arguments: Any) -> Any:
+    def run(self, redis: Redis | KeptConnections, name: str, *arguments: Any) -> Any:
         """Run the script on ``redis``, which is given its source the first time."""
         script = load_script(name)
         try:

@@ -10,7 +10,7 @@ from backroom.model.job import NewJob, Submitted, compact_json
 from backroom.model.options import Keep
 from backroom.model.states import State
 from backroom.model.webhooks import WebhookOption
-from backroom.store.connection import KeptConnection
+from backroom.store.connection import KeptConnections
 from backroom.store.gathering import Gathering
 from backroom.store.part import Part
 from backroom.store.scripts import pack
@@ -76,7 +76,7 @@ class Submission(Part):
     def __init__(self, *parts: Any) -> None:
         """``parts``: see `backroom.store.part.Part`."""
         super().__init__(*parts)
-        self._kept = KeptConnection(self._redis)
+        self._kept = KeptConnections(self._redis)
         self._gathered = Gathering(self._submit_each)
 
     def submit(self, jobs: Sequence[NewJob], *, once: str = "") -> list[Submitted]:

@@ -95,6 +95,7 @@ def _prepared(
         traceparent=trace,
         request_id=request_id,
         pointer=draft.pointer,
+        is_parsed=True,
         max_data_bytes=settings.max_data_bytes,
         max_depth=settings.max_data_depth,
     )

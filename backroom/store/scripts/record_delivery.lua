@@ -5,7 +5,7 @@
 -- KEYS[1] key prefix
 -- ARGV[1] settings   [2] delivery   [3] the try, JSON   [4] 'pending', 'delivered' or 'failed'   [5] when the next try is, ms, or ''
 --     [6] the address that was called   [7] a reason to disable the endpoint for, or ''
---     [8] what the audit log has to say if it is disabled, MessagePack array of fields and values
+--     [8] what the audit log has to say if it is disabled, MessagePack array of fields and values but for the last value, the target
 -- Returns the reason for which it has disabled the endpoint, '' if it has not, or nil if there is no such delivery
 -- O(log n + endpoints)
 local id, key, state = ARGV[2], delivery_key(ARGV[2]), ARGV[4]
@@ -29,6 +29,8 @@ local reason = ARGV[7]
 if reason == '' and settings.webhookDisableAfter > 0 and failing >= settings.webhookDisableAfter then reason = 'failing' end
 if reason ~= '' then
   disable_webhook(webhook, reason)
-  redis.call('XADD', P .. 'audit:acts', '*', 'target', '/v1/webhooks/' .. webhook, unpack(cmsgpack.unpack(ARGV[8])))
+  local words = cmsgpack.unpack(ARGV[8])
+  words[#words + 1] = '/v1/webhooks/' .. webhook
+  redis.call('XADD', P .. 'audit:acts', '*', unpack(words))
 end
 return reason

@@ -233,7 +233,7 @@ class Guard:
 
         Raises `Problem` (401), and `StoreUnavailable` where it cannot be told.
         """
-        authorization = request.headers.get("Authorization")
+        authorization = request.environ.get("HTTP_AUTHORIZATION")
         scheme, _, key = (authorization or "").partition(" ")
         if scheme.lower() == "bearer":
             key = key.strip()
@@ -265,10 +265,10 @@ class Guard:
             raise Problem("foreign-request", f"This stack does not answer to the host {authority!r}.")
         if request.method in _SAFE_METHODS:
             return
-        origin = request.headers.get("Origin")
+        origin = request.environ.get("HTTP_ORIGIN")
         if origin is not None and not self._same_origin(origin, authority):
             raise Problem("foreign-request", f"Writes from the origin {origin!r} are refused.")
-        site = request.headers.get("Sec-Fetch-Site", "none")
+        site = request.environ.get("HTTP_SEC_FETCH_SITE", "none")
         if site not in {"same-origin", "none"}:
             raise Problem("foreign-request", f"Writes with Sec-Fetch-Site: {site} are refused.")
 

@@ -49,21 +49,24 @@ class FrontDesk:
                 provide_automatic_options=False,
             )
         self._addresses = pages.url_map.bind("backroom")
+        #: Those whose addresses have no parameters, by method and address: nearly every submission goes to one of them.
+        self._plain = {(each.method, each.path): each for each in operations if not each.parameters}
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Answer a request."""
         began = time.perf_counter()
         request = Request(environ)
-        visit = Visit(request, request_id(request.headers))
+        visit = Visit(request, request_id(environ))
         structlog.contextvars.bind_contextvars(request_id=visit.request_id)
-        operation: Operation | None = None
-        route: str | None = None
+        operation = self._plain.get((environ["REQUEST_METHOD"], environ["PATH_INFO"]))
+        route = None if operation is None else operation.path
         path: Mapping[str, str] = {}
         missing: HTTPException | None = None
         try:
-            rule, path = self._addresses.match(request.path, request.method, return_rule=True)
-            operation = self._operations.get(rule.endpoint)
-            route = rule.rule.replace("<", "{").replace(">", "}") if operation is None else operation.path
+            if operation is None:
+                rule, path = self._addresses.match(request.path, request.method, return_rule=True)
+                operation = self._operations.get(rule.endpoint)
+                route = rule.rule.replace("<", "{").replace(">", "}") if operation is None else operation.path
         except HTTPException as error:
             missing = error
         try:

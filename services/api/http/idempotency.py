@@ -31,7 +31,7 @@ _ESCAPED: Final = re.compile(r"\\(.)")
 
 def idempotency_key(request: Request) -> str | None:
     """The key of the request; None if it has none. Raises `Problem` (400) for one that is no key."""
-    given = request.headers.get(HEADER)
+    given = request.environ.get("HTTP_IDEMPOTENCY_KEY")
     if given is None:
         return None
     found = _KEY.match(given.strip())

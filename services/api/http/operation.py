@@ -96,7 +96,7 @@ class Call(Generic[Q, B]):
     @property
     def wait(self) -> int | None:
         """Seconds the caller is ready to wait (``Prefer: wait``), 0..60; None if it did not say so."""
-        return preferred_wait(self.headers)
+        return preferred_wait(self.request.environ)
 
     @property
     def headers(self) -> Headers:
@@ -106,7 +106,7 @@ class Call(Generic[Q, B]):
     @property
     def traceparent(self) -> str | None:
         """The caller's trace, if it sent a valid one."""
-        return traceparent(self.headers)
+        return traceparent(self.request.environ)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

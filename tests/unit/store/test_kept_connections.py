@@ -11,7 +11,7 @@ import pytest
 from redis.exceptions import ResponseError
 
 from backroom.store import Store, connect
-from backroom.store.connection import KeptConnection
+from backroom.store.connection import KeptConnections
 from tests.unit.store.hand import a_job, state, submit
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def connections(redis_url: str) -> list[str]:
 
 
 def test_calls_one_after_the_other_keep_their_connection(client: Redis, redis_url: str) -> None:
-    kept = KeptConnection(client)
+    kept = KeptConnections(client)
     kept.eval("return 1", 0)
     before = connections(redis_url)
     kept.eval("return 1", 0)
@@ -52,7 +52,7 @@ def test_calls_one_after_the_other_keep_their_connection(client: Redis, redis_ur
 
 
 def test_what_redis_refuses_is_raised_and_the_connection_stays(client: Redis, redis_url: str) -> None:
-    kept = KeptConnection(client)
+    kept = KeptConnections(client)
     kept.eval("return 1", 0)
     before = connections(redis_url)
 
@@ -71,7 +71,7 @@ def test_submissions_go_on_when_their_connections_were_cut(store: Store, redis_u
 
 
 def test_an_answer_that_nobody_waited_for_is_not_the_next_call_s(own_server: EmbeddedServer) -> None:
-    kept = KeptConnection(connect(own_server.url, timeout=10))
+    kept = KeptConnections(connect(own_server.url, timeout=10))
     kept.eval("return 'one before'", 0)
 
     def interrupt(*_: object) -> None:
@@ -107,7 +107,7 @@ def test_a_time_out_is_not_tried_again(own_server: EmbeddedServer) -> None:
 
 
 def test_a_forked_process_has_connections_of_its_own(client: Redis, redis_url: str) -> None:
-    kept = KeptConnection(client)
+    kept = KeptConnections(client)
     kept.eval("return 1", 0)
     done_reader, done_writer = os.pipe()
     over_reader, over_writer = os.pipe()
@@ -130,7 +130,7 @@ def test_a_forked_process_has_connections_of_its_own(client: Redis, redis_url: s
 
 
 def test_threads_get_their_own_answers(client: Redis) -> None:
-    kept = KeptConnection(client)
+    kept = KeptConnections(client)
     wrong: list[str] = []
 
     def ask(thread: int) -> None:
