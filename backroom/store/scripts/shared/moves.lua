@@ -67,8 +67,9 @@ end
 
 -- A job that has become ready: the clock of its ttl starts with its first readiness.
 local function start_ttl(id, queue, ttl, ready)
-  redis.call('ZADD', state_key(queue, 'ttl'), ready + ttl, id)
-  redis.call('HSET', job_key(id), 'expires', ready + ttl)
+  local ends = ttl > 0 and ready + ttl or math.min(ready, now) -- with none at all it is over, in this very ms
+  redis.call('ZADD', state_key(queue, 'ttl'), ends, id)
+  redis.call('HSET', job_key(id), 'expires', ends)
 end
 
 -- Moves the queue's due jobs from delayed to waiting, in their order, at most `limit`. Returns how many.
