@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from backroom.model.job import new_job
+from backroom.model.options import JobOptions
 from backroom.model.states import State
 from backroom.store.execution import Served
 from tests.unit.store.hand import LONG, Worker, a_job, counts, order, state, submit
@@ -160,6 +162,16 @@ def test_a_claim_says_when_the_next_job_is_due(store: Store, worker: Worker) -> 
 def test_a_claim_of_a_wrong_size_is_refused(worker: Worker, room: int) -> None:
     with pytest.raises(ValueError, match="at most 1000"):
         worker.claim(room)
+
+
+def test_a_job_that_came_too_late_is_never_claimed(store: Store, worker: Worker) -> None:
+    late = JobOptions.model_construct(_fields_set={"ttl"}, ttl=0)  # as Celery's expiries in the past are read
+    for _ in range(20):
+        job = new_job(name="task", data={}, options=late)
+        store.submission.submit([job])
+
+        assert worker.claim() == []
+        assert state(store, job.id) is State.EXPIRED
 
 
 def test_a_job_past_its_ttl_is_not_claimed_but_expires(store: Store, worker: Worker) -> None:
