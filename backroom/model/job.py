@@ -148,8 +148,8 @@ def new_job(  # noqa: PLR0913 - each is given by its name, and most are left out
     """Check everything about a job and give it an id.
 
     ``data`` is any JSON value, ``is_parsed`` says that it came out of JSON, and ``pointer`` is put before the pointers
-    of errors. Raises `InvalidInput` for bad names
-    and for data that is not JSON or too deep, `TooLarge` for data above ``max_data_bytes`` bytes of compact UTF-8 JSON.
+    of errors. Raises `InvalidInput` for bad names and for data that is not JSON or too deep, `TooLarge` for data above
+    ``max_data_bytes`` bytes of compact UTF-8 JSON.
     """
     options = options or JobOptions()
     check_name(name, f"{pointer}/name")

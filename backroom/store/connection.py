@@ -37,8 +37,8 @@ _CHECK_AFTER = 30
 _ANY_NUMBER = 2**31
 #: How long a caller waits for one of the connections, where their number is bounded, in seconds.
 _WAIT_SECONDS = 10
-#: A `KeptConnections` keeps so many at most, and where the pool is bounded no more than this part of it.
-_MOST_KEPT, _PART_KEPT = 4, 8
+#: `KeptConnections` keeps so many at most, and no more than one of so many that the pool may have.
+_MOST_KEPT, _ONE_OF = 4, 8
 
 
 def connect(
@@ -118,7 +118,7 @@ class KeptConnections:
         """``client``: its pool makes the connections, and closes them with the others."""
         self._pool = client.connection_pool
         self._kept: list[Any] = []
-        self._most_kept = max(1, min(_MOST_KEPT, self._pool.max_connections // _PART_KEPT))
+        self._most_kept = max(1, min(_MOST_KEPT, self._pool.max_connections // _ONE_OF))
         self._lock = threading.Lock()
 
     def evalsha(self, sha: str, *arguments: Any) -> Any:

@@ -392,8 +392,8 @@ class Stage:
             pass
         return [event for event in self._events if event.job_id == job_id and (not kinds or event.type in kinds)]
 
-    def starts(self, *job_ids: str) -> list[Event]:
-        """The claims of these jobs (of all, if none is named) that were not given back unstarted, in their order.
+    def starts(self) -> list[Event]:
+        """The claims of all jobs that were not given back unstarted, in their order.
 
         A worker gives back what no slot takes within a moment, as on a machine that stands still: such a job waits
         again and is claimed again. Not for jobs that are tried again at once, which wait again as well.
@@ -406,7 +406,7 @@ class Stage:
             elif event.type != "waiting":
                 claims.append(event)
         kept = [event for claims in starts.values() for event in claims if event.type == "active"]
-        return sorted((each for each in kept if not job_ids or each.job_id in job_ids), key=lambda each: each.at)
+        return sorted(kept, key=lambda each: each.at)
 
     def everything(self, *kinds: str) -> list[Event]:
         """All events of these types so far."""
