@@ -20,6 +20,7 @@ from kombu.utils.json import loads as celery_loads
 
 from backroom.model.job import NewJob
 from backroom.model.options import MAX_DURATION_MS, MAX_PRIORITY, JobOptions, check_run_at
+from backroom.store.keys import PART_OF_JOB
 
 __all__ = [
     "Revoked",
@@ -44,11 +45,10 @@ _KEPT_IF_SET = (
     "retries", "root_id", "parent_id", "group", "shadow", "timelimit", "ignore_result",
     "replaced_task_nesting", "stamped_headers", "stamps", "origin", "eta", "expires",
 )  # fmt: skip
-#: What would make a key of the store ambiguous: a queue's name in front of a state, a job's in front of a part of it.
+#: What would make a key of the store ambiguous: a queue's name in front of a state.
 _AMBIGUOUS_QUEUE = re.compile(
     r":(waiting|delayed|active|waiting-children|completed|failed|cancelled|expired|ttl|until)$"
 )
-_AMBIGUOUS_ID = re.compile(r":(tries|logs)$")
 _LONGEST_NAME = 256
 _LONGEST_USER_ID = 256
 
@@ -133,7 +133,7 @@ def job_from_message(
     headers, properties = message["headers"], message["properties"]
     _check_name("the name of a queue", queue, _AMBIGUOUS_QUEUE)
     _check_name("the name of a task", headers["task"])
-    _check_name("the id of a task", headers["id"], _AMBIGUOUS_ID)
+    _check_name("the id of a task", headers["id"], PART_OF_JOB)
     options: dict[str, Any] = {"job_id": headers["id"]}
     if properties.get("priority"):
         options["priority"] = min(max(int(properties["priority"]), 0), MAX_PRIORITY)

@@ -8,6 +8,7 @@ import msgspec
 from redis.exceptions import ResponseError
 
 from backroom.store.connection import store_errors
+from backroom.store.keys import PART_OF_JOB
 from backroom.store.part import Part
 
 __all__ = ["MAX_SEQUENCE", "Event", "EventId", "Events", "Span"]
@@ -112,6 +113,8 @@ class Events(Part):
 
     def state_of(self, job_id: str) -> Event | None:
         """Where the job is, as an event: under the id of the newest event that this knows of. None: there is no job."""
+        if PART_OF_JOB.search(job_id):
+            return None
         newest, values = self._run("whereabouts", job_id, *_OF_STATE)
         found = dict(zip(_OF_STATE, values, strict=True))
         state = found["state"]

@@ -10,6 +10,7 @@ from backroom.model.errors import NotFound
 from backroom.model.job import Job, format_time
 from backroom.model.states import State
 from backroom.store.connection import store_errors
+from backroom.store.keys import PART_OF_JOB
 from backroom.store.part import Part
 from backroom.store.records import from_ms, job_from_record
 from backroom.store.situations import read_situations
@@ -62,6 +63,7 @@ class Inspection(Part):
 
     def get(self, job_id: str, *, attempts: bool = False) -> Job:
         """The job, with its attempt log if ``attempts``. Raises `NotFound`."""
+        _check_id(job_id)
         tries = None
         if attempts:
             fields, tries = self._run("read", job_id)
@@ -84,6 +86,7 @@ class Inspection(Part):
 
     def result(self, job_id: str) -> tuple[State, str | None]:
         """The job's state, and its result as JSON text if it is completed. Raises `NotFound`."""
+        _check_id(job_id)
         with store_errors():
             state, result = self._redis.hmget(self._keys.job(job_id), "state", "result")
         if state is None:
@@ -92,12 +95,13 @@ class Inspection(Part):
 
     def states(self, job_ids: Sequence[str]) -> list[State | None]:
         """The states of jobs; None for those that are not there."""
+        asked = [job_id for job_id in job_ids if not PART_OF_JOB.search(job_id)]
         with store_errors():
             pipeline = self._redis.pipeline(transaction=False)
-            for job_id in job_ids:
+            for job_id in asked:
                 pipeline.hget(self._keys.job(job_id), "state")
-            found = pipeline.execute()
-        return [State(state) if state else None for state in found]
+            found = dict(zip(asked, pipeline.execute(), strict=True))
+        return [State(state) if (state := found.get(job_id)) else None for job_id in job_ids]
 
     def places(self, job_ids: Sequence[str]) -> list[Place | None]:
         """The queues and types of jobs; None for those that are not there."""
@@ -110,12 +114,19 @@ class Inspection(Part):
 
     def logs(self, job_id: str, *, after: int = 0, limit: int = 100) -> LogPage:
         """Log lines with numbers above ``after``, oldest first, at most ``limit``. Raises `NotFound`."""
+        _check_id(job_id)
         answer = self._run("logs", job_id, after, limit)
         if not answer:
             raise NotFound("job", job_id)
         first, newest, lines = answer
         found = [_line(first + place, text) for place, text in enumerate(lines)]
         return LogPage(found, found[-1].seq if found and found[-1].seq < newest else None)
+
+
+def _check_id(job_id: str) -> None:
+    """Raise `NotFound` for what would be a key of something else, and is no hash."""
+    if PART_OF_JOB.search(job_id):
+        raise NotFound("job", job_id)
 
 
 def _line(seq: int, text: str) -> LogLine:

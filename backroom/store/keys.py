@@ -1,8 +1,13 @@
 """The names of the keys in Redis; the Lua scripts build the same ones (see `scripts/shared/context.lua`)."""
 
+import re
 from dataclasses import dataclass
+from typing import Final
 
-__all__ = ["Keys"]
+__all__ = ["PART_OF_JOB", "Keys"]
+
+#: What stands behind a job's id in the names of its other keys: no job has an id that ends so.
+PART_OF_JOB: Final = re.compile(r":(tries|logs)\Z")
 
 
 @dataclass(frozen=True, slots=True)

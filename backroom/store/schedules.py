@@ -162,6 +162,9 @@ class Schedules(Part):
 
     def get(self, key: str) -> ScheduleView:
         """One schedule. Raises `NotFound`."""
+        with store_errors():
+            if self._redis.zscore(self._keys.single("schedules:all"), key) is None:  # it may be a key of something else
+                raise NotFound("schedule", key)
         [(record, fires)] = self._records([key])
         if not record:
             raise NotFound("schedule", key)

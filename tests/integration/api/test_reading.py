@@ -127,6 +127,35 @@ def test_logs_are_read_on_from_where_one_was(api: Api, board: Board) -> None:
     assert rest["next"] is None
 
 
+@pytest.mark.parametrize("part", ["tries", "logs"])
+@pytest.mark.parametrize(
+    ("method", "rest", "more"),
+    [
+        ("GET", "", {}),
+        ("GET", "/result", {}),
+        ("GET", "/logs", {}),
+        ("GET", "/events", {}),
+        ("GET", "/events", {"headers": {"Last-Event-ID": "0-0"}}),
+        ("POST", "/cancel", {}),
+        ("POST", "/retry", {}),
+        ("POST", "/promote", {}),
+        ("POST", "/reschedule", {"json": {"delay": 1}}),
+        ("PATCH", "", {"json": {"priority": 1}, "headers": {"If-Match": "*"}}),
+        ("DELETE", "", {}),
+    ],
+)
+def test_what_belongs_to_a_job_is_no_job(
+    api: Api, board: Board, part: str, method: str, rest: str, more: dict[str, object]
+) -> None:
+    job_id = submit(api)
+    job = board.claim()
+    board.log(job, "one")
+    board.fail(job, "no")
+    api.post(f"/v1/jobs/{job_id}/retry")
+    board.complete(board.claim(), 1)
+    problem(api.call(method, f"/v1/jobs/{job_id}:{part}{rest}", **more), 404, "not-found")
+
+
 def test_an_etag_saves_reading_a_job_that_has_not_changed(api: Api, board: Board) -> None:
     job_id = submit(api)
     first = api.get(f"/v1/jobs/{job_id}")

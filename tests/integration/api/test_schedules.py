@@ -244,11 +244,14 @@ def test_a_schedule_is_removed_and_its_jobs_stay(api: Api) -> None:
     assert api.get(f"/v1/jobs/{job_id}").status_code == 200
 
 
+@pytest.mark.parametrize("key", ["missing", "there:fires"])
 @pytest.mark.parametrize(
     ("method", "path"), [("GET", ""), ("DELETE", ""), ("POST", "/pause"), ("POST", "/resume"), ("POST", "/run")]
 )
-def test_one_that_is_not_there_is_not_found(api: Api, method: str, path: str) -> None:
-    problem(api.call(method, f"/v1/schedules/missing{path}"), 404, "not-found")
+def test_one_that_is_not_there_is_not_found(api: Api, method: str, path: str, key: str) -> None:
+    put(api, "there", DAILY)
+    api.post("/v1/schedules/there/run")
+    problem(api.call(method, f"/v1/schedules/{key}{path}"), 404, "not-found")
 
 
 @pytest.mark.parametrize("origin", ["code", "celery"])
