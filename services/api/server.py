@@ -42,7 +42,8 @@ log = structlog.get_logger("backroom.api")
 RECEIVE: Final = 64 * 1024
 """Bytes that are taken from a connection at once."""
 HEAD_BYTES: Final = 64 * 1024
-"""A request whose headers have not come to an end within so much is refused."""
+"""A request whose headers have not come to an end within so much is refused; so is one of which so much is neither
+headers nor body: what stands around and behind the pieces of one that comes in chunks."""
 HEAD_SECONDS: Final = 30.0
 """A request whose first byte has come must have sent all its headers within this time."""
 LINGER_SECONDS: Final = 2.0
@@ -201,7 +202,8 @@ class Connection:
         self._requests: deque[_Request] = deque()
         self._request = _Request()
         self._in_head = False
-        self._head_bytes = 0
+        #: What has come since headers, a piece of a body or a request came to an end.
+        self._bare_bytes = 0
         #: Why nothing more can be read.
         self._refusal: _Refused | None = None
         self._is_idle = True
@@ -242,14 +244,16 @@ class Connection:
             return  # of this request, or of one before it: where they begin and end is nothing to rely on any more
         request.method, request.version = parser.get_method().decode("latin-1"), parser.get_http_version()
         request.keep_alive = parser.should_keep_alive()
-        self._in_head, self._head_bytes = False, 0
+        self._in_head, self._bare_bytes = False, 0
         self._requests.append(request)
 
     def on_body(self, body: bytes) -> None:
         self._request.chunks.append(body)
+        self._bare_bytes = 0
 
     def on_message_complete(self) -> None:
         self._request.is_complete = True
+        self._bare_bytes = 0
 
     def _refuse(self, slug: str, detail: str) -> None:
         if self._refusal is None:
@@ -261,11 +265,11 @@ class Connection:
         data = self._sock.recv(RECEIVE)
         if not data:
             return False
-        if self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > HEAD_BYTES:
-                self._refuse("headers-too-large", f"The headers are longer than {HEAD_BYTES} bytes.")
-                return True
+        self._bare_bytes += len(data)
+        if self._bare_bytes > HEAD_BYTES:
+            what = "The headers are" if self._in_head else "What stands around a piece of the body is"
+            self._refuse("headers-too-large", f"{what} longer than {HEAD_BYTES} bytes.")
+            return True
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:

@@ -113,6 +113,24 @@ def test_a_body_may_come_in_chunks(line: Line) -> None:
     assert line.send(b"GET /livez HTTP/1.1\r\n" + HOST + b"\r\n").answer()[0] == 200
 
 
+@pytest.mark.parametrize("endless", [b"0\r\nX: ", b"0\r\n" + b"X: 1\r\n" * 100_000, b"1;x="])
+def test_what_stands_around_the_pieces_of_a_body_comes_to_an_end(line: Line, store: Store, endless: bytes) -> None:
+    line.send(SUBMISSION + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (len(JOB), JOB) + endless)
+    line.send(b"a" * 600_000)
+    status, headers, body = line.answer()
+    problem = json.loads(body)
+    assert (status, headers["Connection"], problem["type"]) == (400, "close", "/problems#bad-request")
+    assert "longer than 65536 bytes" in problem["detail"]
+    assert store.queues.list() == []
+
+
+def test_what_follows_a_body_in_chunks_is_no_header_of_the_next_request(line: Line) -> None:
+    body = b"%x\r\n%b\r\n0\r\nX-Request-Id: a\r\n\r\n" % (len(JOB), JOB)
+    line.send(SUBMISSION + b"Transfer-Encoding: chunked\r\n\r\n" + body)
+    line.send(b"GET /livez HTTP/1.1\r\n" + HOST + b"\r\n")
+    assert [line.answer()[1]["X-Request-Id"] == "a" for _ in range(2)] == [False, False]
+
+
 def test_a_body_in_chunks_that_ends_too_soon_stores_nothing(line: Line, store: Store) -> None:
     line.send(SUBMISSION + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (len(JOB), JOB)).end()
     status, _, body = line.answer()
