@@ -37,7 +37,10 @@ class Gathering(Generic[Q, A]):
     """Asks questions of several threads together."""
 
     def __init__(self, ask: Callable[[Sequence[Q]], Sequence[A | BaseException]], *, most: int = MOST_TOGETHER) -> None:
-        """``ask`` answers 1 to ``most`` questions in their order; what it raises, each of the threads gets."""
+        """``ask`` answers 1 to ``most`` questions in their order, each with an answer or an exception.
+
+        What it raises itself concerns everybody: those that lie there too, which would else wait for the same again.
+        """
         self._ask, self._most = ask, most
         self._lock = threading.Lock()
         self._heap: list[_Waiting[Q, A]] = []
@@ -68,6 +71,8 @@ class Gathering(Generic[Q, A]):
         try:
             answers = self._ask([each.question for each in taken])
         except BaseException as error:  # noqa: BLE001 - it is raised again, in each of the threads
+            with self._lock:
+                taken, self._heap = taken + self._heap, []
             answers = [error] * len(taken)
         for each, answer in zip(taken, answers, strict=True):
             each.answer = answer

@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from redis.exceptions import ResponseError
-
-from backroom.model.errors import QueueFull
+from backroom.model.errors import QueueFull, StoreUnavailable
 from backroom.model.job import NewJob, Submitted, compact_json
 from backroom.model.options import Keep
 from backroom.model.states import State
@@ -98,19 +96,26 @@ class Submission(Part):
         return self._submit(jobs, once)
 
     def _submit_each(self, jobs: Sequence[NewJob]) -> Sequence[Submitted | BaseException]:
-        """Jobs that have nothing to do with each other: when one is refused, the others are not."""
+        """Jobs that have nothing to do with each other: when one is refused, the others are not.
+
+        Raises `StoreUnavailable`, which concerns all.
+        """
         try:
             return self._submit(jobs)
-        except (QueueFull, ResponseError):
-            if len(jobs) == 1:
-                raise
-        return [answer for job in jobs for answer in self._submit_alone(job)]
-
-    def _submit_alone(self, job: NewJob) -> Sequence[Submitted | BaseException]:
-        try:
-            return self._submit([job])
+        except StoreUnavailable:
+            raise
         except Exception as error:  # noqa: BLE001 - it is raised again, in the job's own thread
-            return [error]
+            if len(jobs) == 1:
+                return [error]
+        answers: list[Submitted | BaseException] = []
+        for job in jobs:
+            try:
+                answers += self._submit([job])
+            except StoreUnavailable as error:  # the others need not wait for the same, one after the other
+                return [*answers, *[error] * (len(jobs) - len(answers))]
+            except Exception as error:  # noqa: BLE001 - as above
+                answers.append(error)
+        return answers
 
     def _submit(self, jobs: Sequence[NewJob], once: str = "") -> list[Submitted]:
         answer = self._run("submit", pack([record_of(job) for job in jobs]), once, redis=self._kept)

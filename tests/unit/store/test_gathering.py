@@ -75,7 +75,7 @@ def test_each_thread_gets_its_own_error(pool):
     assert asked[2].result(PATIENCE) == 8
 
 
-def test_a_call_that_fails_fails_for_all_and_the_next_goes_on(pool):
+def test_a_call_that_fails_fails_for_all_who_are_there_and_the_next_goes_on(pool):
     outcomes = [StoreUnavailable("gone"), None]
     slow = Slow()
 
@@ -85,11 +85,14 @@ def test_a_call_that_fails_fails_for_all_and_the_next_goes_on(pool):
             raise error
         return answers
 
-    asked = ask_together(Gathering(ask), slow, pool, [2, 4, 6])
+    gathering = Gathering(ask, most=2)
+    asked = ask_together(gathering, slow, pool, [2, 4, 6, 8, 10])
     slow.go_on.release(2)
-    with pytest.raises(StoreUnavailable, match="gone"):
-        asked[0].result(PATIENCE)
-    assert [each.result(PATIENCE) for each in asked[1:]] == [8, 12]
+    for each in asked:
+        with pytest.raises(StoreUnavailable, match="gone"):
+            each.result(PATIENCE)
+    assert slow.calls == [[2]]
+    assert gathering(4) == 8
 
 
 def test_nobody_waits_for_company():
@@ -111,6 +114,25 @@ def test_jobs_submitted_together_do_not_share_a_refusal(store):
     assert [each.duplicate for each in others] == [False, False, True]
     counts = store.queues.get("default").counts
     assert counts["waiting"] == 2
+
+
+def test_a_store_that_goes_while_jobs_are_submitted_one_by_one_is_waited_for_once(store, monkeypatch):
+    store.queues.set_limits("short", max_length=1)
+    jobs = [a_job(queue="short"), a_job(queue="short"), *(a_job() for _ in range(5))]
+    submit, asked = store.submission._submit, []
+
+    def going(wanted):
+        asked.append(len(wanted))
+        if len(asked) > 3:
+            raise StoreUnavailable("gone")
+        return submit(wanted)
+
+    monkeypatch.setattr(store.submission, "_submit", going)
+    first, second, *others = store.submission._submit_each(jobs)
+    assert first.id == jobs[0].id
+    assert isinstance(second, QueueFull)
+    assert [str(each) for each in others] == ["gone"] * 5
+    assert asked == [7, 1, 1, 1]
 
 
 def test_many_threads_submit_each_job_once(store, pool):
