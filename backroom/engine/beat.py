@@ -18,6 +18,7 @@ from backroom.settings import get_settings
 from backroom.store import Store, connect
 from backroom.store.alarm import Alarm
 from backroom.store.bulk_runner import BulkRunner
+from backroom.store.upkeep import Sweeper, Swept
 
 if TYPE_CHECKING:
     from backroom.model.schedule import ScheduleSpec
@@ -40,6 +41,7 @@ class JobScheduler(Scheduler):
         self._store = Store(connect(url, timeout=settings.redis_timeout_seconds), settings=settings)
         self._alarm = Alarm(url, self._store.keys.wake("scheduler"), settings.redis_timeout_seconds)
         self._bulk_runner = BulkRunner(self._store)
+        self._sweeper, self._swept = Sweeper(self._store.upkeep), Swept()
         self._sweep_seconds = settings.sweep_seconds
         self._sweep_at = 0.0
         self._next_due: float | None = None
@@ -80,26 +82,33 @@ class JobScheduler(Scheduler):
         time.sleep(PAUSE_SECONDS)
 
     def _do_what_is_due(self) -> None:
-        if self._periodic is not None:
-            self._store.schedules.put_celery(self._periodic, owner=self.app.main or "")
-            self._periodic = None
         now = time.monotonic()
-        if now >= self._sweep_at:
+        begins = now >= self._sweep_at
+        if begins:
             self._sweep_at = now + self._sweep_seconds
-            swept = self._store.upkeep.sweep()
-            if swept.stalled or swept.expired:
-                logger.info(
-                    "swept: %d stalled, %d expired, %d forgotten", swept.stalled, swept.expired, swept.forgotten
-                )
+        if begins or self._sweeper.has_more:
+            self._sweep()
+        if begins:
             self._store.workers.tick(self._id)
             self._bulk_runner.nudge()
         # A full store takes no new jobs, but lets those that wait go on: promoting comes first.
         _, job_due = self._store.upkeep.promote()
+        if self._periodic is not None:
+            self._store.schedules.put_celery(self._periodic, owner=self.app.main or "")
+            self._periodic = None
         _, slot_due = self._store.schedules.fire_due()
         more_to_tell = self._store.outbox.dispatch()
         soonest = min((due for due in (job_due, slot_due) if due is not None), default=None)
-        soonest = 0 if more_to_tell else soonest
+        soonest = 0 if more_to_tell or self._sweeper.has_more else soonest
         self._next_due = None if soonest is None else time.monotonic() + soonest / 1000
+
+    def _sweep(self) -> None:
+        self._swept += self._sweeper.go_on()
+        if self._sweeper.has_more:
+            return
+        swept, self._swept = self._swept, Swept()
+        if swept.stalled or swept.expired:
+            logger.info("swept: %d stalled, %d expired, %d forgotten", swept.stalled, swept.expired, swept.forgotten)
 
     def _sleep(self) -> None:
         until = self._sweep_at if self._next_due is None else min(self._sweep_at, self._next_due)

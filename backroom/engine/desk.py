@@ -31,6 +31,7 @@ from backroom.settings import Settings
 from backroom.store import Store, WorkerView, connect
 from backroom.store.connection import store_errors
 from backroom.store.execution import Claimed, Exchanged, Held, Outcome, Served
+from backroom.store.upkeep import Sweeper
 from backroom.store.workers import WISHES, Wish
 
 __all__ = ["Desk", "jobs_of"]
@@ -396,6 +397,7 @@ class _Pulse(threading.Thread):
         self._renew_seconds = desk.settings.lease_seconds / RENEWALS_PER_LEASE
         self._beat_seconds = min(self._renew_seconds, BEAT_SECONDS)
         self._renew_at = self._beat_at = 0.0
+        self._sweeper = Sweeper(desk.store.upkeep)
         self._sweep_at = time.monotonic() + self._sweep_pause()
         self._pubsub = desk.store.redis.pubsub(ignore_subscribe_messages=True)
         self._subscribed = self._schedules_published = False
@@ -421,9 +423,12 @@ class _Pulse(threading.Thread):
         if now >= self._beat_at:
             self._beat()
             self._beat_at = now + self._beat_seconds
-        if now >= self._sweep_at:
+        begins = now >= self._sweep_at
+        if begins:
             self._sweep_at = now + self._sweep_pause()
-            self._store.upkeep.sweep()
+        if begins or self._sweeper.has_more:
+            self._sweeper.go_on()
+        if begins:
             self._tell()
         self._listen()
 

@@ -3,12 +3,13 @@
 --@include context reach events metrics deliveries lanes queues removal finish moves logs staging outcomes
 -- KEYS[1] key prefix
 -- ARGV[1] settings   [2] place of the first queue in the registry   [3] queues to look at   [4] jobs to touch, at most 1000
--- Returns {next place or -1 when all queues are done, stalled, expired, forgotten}; the same place again means it has more to do
+-- Returns {next place or -1 behind the last queue, stalled, expired, forgotten, 1 if a queue has more to do: it has another turn
+--     when all others have had theirs}
 -- O(queues + jobs * log n)
 local first, queues, limit = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local stalled, expired, forgotten = 0, 0, 0
 local names = redis.call('ZRANGE', P .. 'queues', first, first + queues - 1)
-local next_place = #names < queues and -1 or first + #names
+local next_place, more = #names < queues and -1 or first + #names, 0
 
 local function left() return limit - stalled - expired - forgotten end
 
@@ -39,10 +40,10 @@ for place, queue in ipairs(names) do
   note_change(queue)
   note_due(queue)
   if left() <= 0 then
-    next_place = first + place - 1
+    next_place, more = first + place, 1
     break
   end
 end
 settle_queues()
 write_metrics()
-return {next_place, stalled, expired, forgotten}
+return {next_place, stalled, expired, forgotten, more}

@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from backroom.model.job import new_job
+from backroom.model.options import parse_options
 from backroom.model.schedule import parse_schedule
+from backroom.model.states import State
 from backroom.store import Store, connect
 from tests.integration.schedules.programs import Programs, eventually
 
@@ -125,3 +128,19 @@ def test_a_full_store_stops_no_promotion(store: Store, programs: Programs, own_s
 
     before = fires(store)
     eventually(lambda: fires(store) > before)
+
+
+def test_a_full_store_that_cannot_take_the_entries_of_an_application_has_its_jobs_promoted(
+    store: Store, programs: Programs
+) -> None:
+    job = new_job(name="noop", queue="default", data={}, options=parse_options({"delay": 100}))
+    store.submission.submit([job])
+    store.redis.config_set("maxmemory", "1mb")
+
+    scheduler = programs.scheduler(app="tests.integration.schedules.shop", ready=False, SHOP_ENTRIES="nightly")
+
+    eventually(lambda: "memory limit" in scheduler.log)
+    eventually(lambda: store.inspection.states([job.id]) == [State.WAITING])
+    assert store.schedules.list() == []
+    store.redis.config_set("maxmemory", "0")
+    eventually(store.schedules.list)

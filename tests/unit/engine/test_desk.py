@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from backroom.model.states import State
 from backroom.settings import Settings
 from backroom.store import WorkerView
 from backroom.store.execution import Claimed, Outcome, Served
+from backroom.store.upkeep import Swept, Upkeep
 from tests.unit.store.hand import counts, eventually, state, submit, submit_many
 
 if TYPE_CHECKING:
@@ -266,6 +268,30 @@ def test_leases_are_renewed_while_jobs_run(bench: Bench) -> None:
     eventually(lambda: min(leases()) > max(first) + 1500)
 
     assert counts(bench.store) == {"active": 2}
+
+
+def test_leases_are_renewed_although_a_sweep_has_much_to_do(
+    make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = threading.Event()
+
+    def endless(_: Upkeep) -> Iterator[Swept]:
+        while True:
+            begun.set()
+            yield Swept()
+
+    monkeypatch.setattr(Upkeep, "steps", endless)
+    bench = make(worker_sweep_seconds=0.1)
+    bench.start()
+    [job_id] = submit_many(bench.store, 1)
+    bench.given(1)
+    assert begun.wait(60)
+
+    def lease() -> float:
+        return bench.store.redis.zscore(bench.store.keys.state("default", "active"), job_id) or 0
+
+    first = lease()
+    eventually(lambda: lease() > first + 1500)
 
 
 def test_a_lost_lease_is_told_once_and_the_job_makes_room_when_it_is_dropped(bench: Bench) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from redis.exceptions import ResponseError
 
 from backroom.model.states import State
+from backroom.store.execution import Served
 from backroom.store.queues import Rate
-from backroom.store.upkeep import Swept
-from tests.unit.store.hand import LONG, Worker, a_job, counts, events, eventually, order, state, submit
+from backroom.store.upkeep import Sweeper, Swept
+from tests.unit.store.hand import LONG, Worker, a_job, counts, events, eventually, order, outlive, state, submit
 
 if TYPE_CHECKING:
     from backroom.store import Store
@@ -118,7 +120,7 @@ def test_every_queue_is_swept_in_bounded_steps(store: Store) -> None:
     assert eventually(lambda: store.upkeep.sweep().stalled) == 250
 
 
-def test_a_step_that_has_done_enough_says_where_to_go_on(store: Store) -> None:
+def test_a_step_that_has_done_enough_leaves_the_next_turn_to_the_next_queue(store: Store) -> None:
     lost = Worker(store, "lost", lease_ms=1)
     store.submission.submit([a_job(queue="a") for _ in range(30)] + [a_job(queue="b") for _ in range(5)])
     lost.claim(1000)
@@ -126,12 +128,51 @@ def test_a_step_that_has_done_enough_says_where_to_go_on(store: Store) -> None:
     def step(place: int) -> list[int]:
         return store.upkeep._run("sweep", place, 100, 20)
 
-    steps = [eventually(lambda: step(0), until=lambda answer: answer[1])]
-    while steps[-1][0] >= 0:
-        steps.append(step(steps[-1][0]))
+    steps = [eventually(lambda: step(0), until=lambda answer: answer[1]), step(1), step(0)]
 
-    assert [step[1] for step in steps] == [20, 15]
-    assert [step[0] for step in steps] == [0, -1]
+    assert [tuple(answer) for answer in steps] == [(1, 20, 0, 0, 1), (-1, 5, 0, 0, 0), (-1, 10, 0, 0, 0)]
+
+
+def test_many_old_jobs_of_one_queue_hold_up_no_lost_job_of_another(store: Store) -> None:
+    store.submission.submit([a_job(queue="a", ttl=LONG) for _ in range(1000)])
+    job_id = submit(store, queue="b")
+    Worker(store, served=Served(named=["b"])).claim_one()
+    outlive(store, "ttl", queue="a")
+    outlive(store, "active", queue="b")
+
+    steps = list(store.upkeep.steps())
+
+    assert [step.stalled for step in steps].index(1) == 1
+    assert sum(steps, Swept()) == Swept(stalled=1, expired=1000)
+    assert state(store, job_id) is State.WAITING
+
+
+def test_a_sweep_may_be_done_a_moment_at_a_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backroom.store.upkeep.SWEPT_SECONDS", 0)
+    sweeper = Sweeper(store.upkeep)
+    store.submission.submit([a_job(ttl=LONG) for _ in range(250)])
+    outlive(store, "ttl")
+
+    expired = [sweeper.go_on().expired]
+    while sweeper.has_more:
+        expired.append(sweeper.go_on().expired)
+
+    assert [number for number in expired if number] == [100, 100, 50]
+
+
+def test_a_sweep_that_fails_is_begun_anew(store: Store) -> None:
+    sweeper, queues = Sweeper(store.upkeep), store.keys.single("queues")
+    submit(store, ttl=LONG)
+    outlive(store, "ttl")
+    store.redis.rename(queues, "aside")
+    store.redis.set(queues, "no sorted set")
+    with pytest.raises(ResponseError):
+        sweeper.go_on()
+    assert not sweeper.has_more
+
+    store.redis.rename("aside", queues)
+
+    assert sweeper.go_on() == Swept(expired=1)
 
 
 def test_a_sweep_finds_more_than_one_step_holds(store: Store) -> None:
