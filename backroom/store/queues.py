@@ -26,7 +26,10 @@ MAX_LENGTH = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """At most ``max`` starts in any window of ``duration_ms`` that begins with a start."""
+    """At most ``max`` starts in a window of ``duration_ms``, which begins with the first start after the one before.
+
+    As with BullMQ's, the end of one window and the begin of the next may see up to twice as many close together.
+    """
 
     max: int
     duration_ms: int

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from backroom.model.job_types import JobType
     from backroom.store import Event, WorkerView
 
-__all__ = ["LEASE_SECONDS", "ROOT", "Process", "Run", "Stage", "eventually"]
+__all__ = ["LEASE_SECONDS", "PATIENCE", "ROOT", "Process", "Run", "Stage", "eventually"]
 
 ROOT = Path(__file__).parents[3]
 #: What has not happened after so many seconds never will.

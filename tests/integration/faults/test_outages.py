@@ -16,7 +16,7 @@ from backroom.model.states import State
 from backroom.store import connect
 from tests.integration.api.service import Api, problem
 from tests.integration.engine.conftest import POOLS
-from tests.integration.engine.stage import LEASE_SECONDS, Stage, eventually
+from tests.integration.engine.stage import LEASE_SECONDS, PATIENCE, Stage, eventually
 from tests.integration.faults.counting import all_completed, each_ran_once, unfinished
 from tests.integration.faults.crowd import Crowd
 from tests.integration.faults.proxy import Proxy
@@ -208,19 +208,19 @@ def test_broken_connections_heal_without_losing_or_doubling_a_job(
 def test_wake_ups_that_are_stolen_are_made_up_for(stage: Stage, pool: str) -> None:
     """The thief sleeps on the same key, in front of the worker."""
     with ThreadPoolExecutor() as threads:
-        thief = threads.submit(_steal, stage.url, stage.store.keys.wake())
+        thief = threads.submit(_steal, stage.url, stage.store.keys.wake())  # patient: the worker takes time to start
         eventually(lambda: any("bzpopmin" in client["cmd"] for client in stage.store.redis.client_list()))
         stage.worker(pool=pool)
         job_id = stage.submit("echo")
 
-        assert thief.result(HEALS_WITHIN)
+        assert thief.result(PATIENCE)
     eventually(lambda: stage.runs(job_id), within=HEALS_WITHIN)
     all_completed(stage, [job_id])
 
 
 def _steal(url: str, key: str) -> object:
     with connect(url, timeout=None) as redis:
-        return redis.bzpopmin(key, timeout=HEALS_WITHIN)
+        return redis.bzpopmin(key, timeout=PATIENCE)
 
 
 def test_a_store_that_comes_late_is_waited_for(own_server: EmbeddedServer, own_stage: Stage, pool: str) -> None:
