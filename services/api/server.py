@@ -53,6 +53,8 @@ DRAIN_BYTES, DRAIN_SECONDS = 1024 * 1024, 1.0
 TURNS: Final = 50
 """After so many requests of one connection the others have their turn, whether it pauses or not."""
 _BODILESS: Final = frozenset({"204", "304"})
+#: What says where a body ends.
+_FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 
 
 class Worker(GeventWorker):  # type: ignore[misc]  # the library has no types
@@ -204,6 +206,8 @@ class Connection:
         self._in_head = False
         #: What has come since headers, a piece of a body or a request came to an end.
         self._bare_bytes = 0
+        #: A parser is being told how the body of the request is framed, not of another request: see `_decline`.
+        self._is_told_again = False
         #: Why nothing more can be read.
         self._refusal: _Refused | None = None
         self._is_idle = True
@@ -219,9 +223,12 @@ class Connection:
     # Reading.
 
     def on_message_begin(self) -> None:
-        self._request, self._in_head = _Request(), True
+        if not self._is_told_again:
+            self._request, self._in_head = _Request(), True
 
     def on_url(self, url: bytes) -> None:
+        if self._is_told_again:
+            return
         request = self._request
         request.target += url
         if len(request.target) > self._cfg.limit_request_line > 0:
@@ -229,7 +236,7 @@ class Connection:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._in_head:
-            return  # behind a chunked body: nobody asks for those
+            return  # behind a chunked body: nobody asks for those; or told again
         fields, cfg = self._request.fields, self._cfg
         if len(fields) >= cfg.limit_request_fields:
             self._refuse("headers-too-large", f"The request has more than {cfg.limit_request_fields} headers.")
@@ -240,6 +247,9 @@ class Connection:
 
     def on_headers_complete(self) -> None:
         request, parser = self._request, self._parser
+        if self._is_told_again:
+            self._is_told_again = False
+            return
         if self._refusal is not None:
             return  # of this request, or of one before it: where they begin and end is nothing to rely on any more
         request.method, request.version = parser.get_method().decode("latin-1"), parser.get_http_version()
@@ -271,14 +281,38 @@ class Connection:
             self._refuse("headers-too-large", f"{what} longer than {HEAD_BYTES} bytes.")
             return True
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._request.keep_alive = False  # nothing to change over to: it is answered, and that is the end
+            self._parse(data)
         except httptools.HttpParserInvalidMethodError:
             self._refuse("unknown-method", "The method of the request is none that HTTP servers know.")
         except httptools.HttpParserError as error:
             self._refuse("bad-request", f"This is not HTTP/1.1: {error}.")
         return True
+
+    def _parse(self, data: bytes) -> None:
+        while data:
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as wish:
+                data = self._decline(data[wish.args[0] :])
+            else:
+                return
+
+    def _decline(self, rest: bytes) -> bytes:
+        """Pass over the wish for another protocol, as some clients add it to any request; what is to be read next.
+
+        The request is answered as if it had no such wish (RFC 9110, 7.8). Its parser takes the rest for the other
+        protocol, so another one, which has heard nothing of it, reads the body and what follows.
+        """
+        request = self._request
+        if request.method == "CONNECT" or self._refusal is not None:  # what follows is not HTTP, or not read
+            request.keep_alive = False
+            return b""
+        self._parser = httptools.HttpRequestParser(self)
+        framing = [(name, value) for name, value in request.fields if name.lower() in _FRAMING]
+        if not framing:
+            return rest
+        request.is_complete, self._is_told_again = False, True
+        return b"POST / HTTP/1.1\r\n%b\r\n%b" % (b"".join(b"%b: %b\r\n" % field for field in framing), rest)
 
     def _next(self) -> _Request | None:
         """The next request; None at the end. Raises `_Refused`."""
@@ -363,7 +397,8 @@ class Connection:
         for name, value in request.fields:
             if b"_" in name:
                 continue  # it would pass for the one with a hyphen, which a proxy may have seen to
-            key, text = name.decode("latin-1").upper().replace("-", "_"), value.decode("latin-1")
+            # White space behind a value is no part of it; llhttp leaves it there.
+            key, text = name.decode("latin-1").upper().replace("-", "_"), value.decode("latin-1").rstrip(" \t")
             if key not in {"CONTENT_TYPE", "CONTENT_LENGTH"}:
                 key = f"HTTP_{key}"
             environ[key] = f"{environ[key]},{text}" if key in environ else text

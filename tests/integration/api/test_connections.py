@@ -131,6 +131,44 @@ def test_what_follows_a_body_in_chunks_is_no_header_of_the_next_request(line: Li
     assert [line.answer()[1]["X-Request-Id"] == "a" for _ in range(2)] == [False, False]
 
 
+UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(JOB), JOB)
+
+
+@pytest.mark.parametrize("body", [b"Content-Length: %d\r\n\r\n%b" % (len(JOB), JOB), CHUNKED])
+@pytest.mark.parametrize("step", [1, 7, 10_000])
+def test_a_wish_for_another_protocol_is_passed_over(line: Line, body: bytes, step: int) -> None:
+    empty = b"Content-Length: 0\r\n\r\n"
+    asked = b"GET /livez HTTP/1.1\r\n" + HOST + UPGRADE + b"\r\n"
+    request = SUBMISSION + UPGRADE + body + asked + asked + SUBMISSION + UPGRADE + empty + SUBMISSION + body
+    for at in range(0, len(request), step):
+        line.send(request[at : at + step])
+    answers = [line.answer() for _ in range(5)]
+    assert [status for status, _, _ in answers] == [202, 200, 200, 400, 202]
+    assert {headers["Connection"] for _, headers, _ in answers} == {"keep-alive"}
+    assert [json.loads(answers[at][2])["data"] for at in (0, 4)] == [{"n": 1}] * 2
+
+
+def test_who_wishes_for_another_protocol_may_ask_before_sending_a_body(line: Line) -> None:
+    line.send(SUBMISSION + UPGRADE + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(JOB))
+    assert [line.readline(), line.readline()] == [b"HTTP/1.1 100 Continue\r\n", b"\r\n"]
+    assert line.send(JOB).answer()[0] == 202
+
+
+def test_what_follows_a_request_for_a_tunnel_is_not_read(line: Line, store: Store) -> None:
+    line.send(b"CONNECT localhost:80 HTTP/1.1\r\n" + HOST + b"\r\n" + SUBMISSION + CHUNKED)
+    status, headers, _ = line.answer()
+    assert (status, headers["Connection"]) == (405, "close")
+    assert line.has_ended
+    assert store.queues.list() == []
+
+
+def test_white_space_around_a_header_is_no_part_of_it(line: Line) -> None:
+    line.send(b"GET /v1/queues HTTP/1.1\r\nHost: \t localhost \t\r\nX-Request-Id:  a \r\n\r\n")
+    status, headers, _ = line.answer()
+    assert (status, headers["X-Request-Id"]) == (200, "a")
+
+
 def test_a_body_in_chunks_that_ends_too_soon_stores_nothing(line: Line, store: Store) -> None:
     line.send(SUBMISSION + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (len(JOB), JOB)).end()
     status, _, body = line.answer()
@@ -169,7 +207,8 @@ def test_an_answer_to_a_head_has_no_body(line: Line) -> None:
         (b"GET /livez HTTP/1.1\r\nConnection: close\r\n", False),
         (b"GET /livez HTTP/1.0\r\n", False),
         (b"GET /livez HTTP/1.0\r\nConnection: keep-alive\r\n", True),
-        (b"GET /livez HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n", False),
+        (b"GET /livez HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n", True),
+        (b"GET /livez HTTP/1.1\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n", False),
         (b"GET http://localhost/livez?x HTTP/1.1\r\n", True),
     ],
 )
