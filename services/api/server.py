@@ -276,16 +276,15 @@ class Connection:
         if not data:
             return False
         self._bare_bytes += len(data)
-        if self._bare_bytes > HEAD_BYTES:
-            what = "The headers are" if self._in_head else "What stands around a piece of the body is"
-            self._refuse("headers-too-large", f"{what} longer than {HEAD_BYTES} bytes.")
-            return True
         try:
             self._parse(data)
         except httptools.HttpParserInvalidMethodError:
             self._refuse("unknown-method", "The method of the request is none that HTTP servers know.")
         except httptools.HttpParserError as error:
             self._refuse("bad-request", f"This is not HTTP/1.1: {error}.")
+        if self._bare_bytes > HEAD_BYTES:  # also with what has just come, in which something may have come to its end
+            what = "The headers are" if self._in_head else "What stands around a piece of the body is"
+            self._refuse("headers-too-large", f"{what} longer than {HEAD_BYTES} bytes.")
         return True
 
     def _parse(self, data: bytes) -> None:
