@@ -151,7 +151,13 @@ class KeptConnections:
             kept = self._kept.pop() if self._kept else None
         if kept is not None and kept.pid == os.getpid():  # else it is that of the process this one was forked from
             return kept
-        return self._pool.get_connection()
+        try:
+            return self._pool.get_connection()
+        except (RedisError, OSError):
+            raise
+        except BaseException:  # interrupted: the pool has it back half made, and would hand it out again
+            self._pool.disconnect(inuse_connections=False)
+            raise
 
     def _give_back(self, connection: Any) -> None:
         """Keep a few: the pool may be bounded, and what is kept is missing to others."""

@@ -3,6 +3,9 @@
 A call over the network costs both sides more than most of what is asked for in it. While one is under way, other
 threads leave theirs in a heap; when it is back, one of them takes the whole heap along. Before it goes it lets those
 threads run that could run as well, for the same reason; a lone thread notices nothing: nobody waits for company.
+
+The main thread always goes alone. There a signal may raise an exception at any point, as it does in a job of the
+prefork pool that is cancelled or out of time: others would be left waiting, and the next call of its own as well.
 """
 
 import threading
@@ -48,6 +51,8 @@ class Gathering(Generic[Q, A]):
 
     def __call__(self, question: Q) -> A:
         """The answer, or the exception that stands in its place."""
+        if threading.get_ident() == threading.main_thread().ident:
+            return _found(self._ask([question])[0])
         mine: _Waiting[Q, A] = _Waiting(question)
         with self._lock:
             self._heap.append(mine)
@@ -57,10 +62,8 @@ class Gathering(Generic[Q, A]):
             mine.woken.acquire()
         if goes or mine.is_next:
             self._go()
-        if isinstance(mine.answer, BaseException):
-            raise mine.answer
         assert mine.answer is not None
-        return mine.answer
+        return _found(mine.answer)
 
     def _go(self) -> None:
         """Take what lies there, the own question first; then hand over to one of those who have come meanwhile."""
@@ -83,3 +86,9 @@ class Gathering(Generic[Q, A]):
         if following is not None:
             following.is_next = True
             following.woken.release()
+
+
+def _found(answer: A | BaseException) -> A:
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer

@@ -100,6 +100,25 @@ def test_nobody_waits_for_company():
     assert [gathering(number) for number in range(3)] == [0, 1, 2]
 
 
+def test_the_main_thread_goes_alone_and_waits_for_nobody(pool):
+    slow = Slow()
+    gathering = Gathering(slow)
+    asked = ask_together(gathering, slow, pool, [2, 4])
+    slow.go_on.release(3)
+
+    assert gathering(6) == 12
+
+    assert [each.result(PATIENCE) for each in asked] == [4, 8]
+    assert sorted(slow.calls) == [[2], [4], [6]]
+
+
+def test_the_main_thread_gets_its_error_and_goes_on():
+    gathering = Gathering(lambda numbers: [ValueError("no") if number % 2 else number for number in numbers])
+    with pytest.raises(ValueError, match="no"):
+        gathering(1)
+    assert gathering(2) == 2
+
+
 def test_many_threads_each_get_their_own_answer(pool):
     gathering = Gathering(lambda numbers: [number * 2 for number in numbers], most=5)
     assert list(pool.map(gathering, range(2000))) == [number * 2 for number in range(2000)]

@@ -17,7 +17,7 @@ from tests.unit.store.hand import a_job, state, submit
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from redis import Redis
+    from redis import Connection, Redis
 
     from backroom.local.server import EmbeddedServer
 
@@ -89,6 +89,23 @@ def test_an_answer_that_nobody_waited_for_is_not_the_next_call_s(own_server: Emb
     finally:
         signal.signal(signal.SIGALRM, before)
         own_server.resume()
+
+    assert kept.eval("return 'the second'", 0) == "the second"
+
+
+def test_a_connection_that_was_interrupted_on_its_way_up_is_used_by_nobody(client: Redis) -> None:
+    """As a signal does that ends a job: the library has put its connection back into the pool, half made."""
+    way_up = iter([True, False])
+
+    def greet(connection: Connection) -> None:
+        if next(way_up):
+            raise Interrupted
+        connection.on_connect()
+
+    client.connection_pool.connection_kwargs["redis_connect_func"] = greet
+    kept = KeptConnections(client)
+    with pytest.raises(Interrupted):
+        kept.eval("return 'the first'", 0)
 
     assert kept.eval("return 'the second'", 0) == "the second"
 
