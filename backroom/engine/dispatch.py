@@ -64,7 +64,7 @@ class Dispatcher:
         self._messages: set[Message] = set()
         self._stopper = Stopper(board, forked=forked)
         self._pumping = self._suspended = self._closed = self._given_up = False
-        self._slots_before = 0
+        self._slots_before, self._children_before = 0, set[int]()
         self._ended = threading.Event()
         self.estimate = ShortJobs()
 
@@ -376,8 +376,12 @@ class Dispatcher:
             if self._waiting and now - self._waiting[0].claimed_at > HELD_SECONDS:
                 self.estimate.saw_blockage()
                 self._release_waiting()
+            # A child that is replaced between two looks leaves no gap to see here, but the desk may have seen one. The
+            # children first: one that is there and not up yet is noticed by its slot.
+            known, self._children_before = self._children_before, {process.pid for process in self._children()}
             before, self._slots_before = self._slots_before, self.slots
-            more, waiting = self._slots_before > before, bool(self._waiting)
+            more = self._slots_before > before or not self._children_before <= known
+            waiting = bool(self._waiting)
         if waiting:
             self._poke()
         if more:
@@ -391,8 +395,12 @@ class Dispatcher:
         The pool is told of a death by a pipe that closes a moment before the process can be waited for. When it looks
         within that moment it finds nothing, and would not look again for five seconds.
         """
-        pool = self._pool._pool if self._forked and not self._suspended else None  # noqa: SLF001 - the same
-        return pool is not None and any(_has_ended(process.pid) for process in tuple(pool._pool))  # noqa: SLF001
+        return not self._suspended and any(_has_ended(process.pid) for process in self._children())
+
+    def _children(self) -> tuple[Any, ...]:
+        """The processes of the pool."""
+        pool = self._pool._pool if self._forked else None  # noqa: SLF001 - the pool behind Celery's
+        return () if pool is None else tuple(pool._pool)  # noqa: SLF001 - the same
 
     def _look_after(self, message: Message, now: float) -> None:
         if message.recalled_at is not None and now - message.recalled_at > SETTLED_SECONDS:
@@ -449,6 +457,7 @@ class Dispatcher:
         """The event loop runs again."""
         self._suspended = False
         self.pump()
+        self._roomier()
 
     def close(self) -> None:
         """Begin no more jobs; give back those that have not begun."""
@@ -476,8 +485,7 @@ class Dispatcher:
     def kill_all(self) -> None:
         """Kill the pool's processes; what they run goes back to the store. Needs no lock, for signal handlers."""
         self._given_up = True
-        pool = self._pool._pool if self._forked else None  # noqa: SLF001 - the pool behind Celery's
-        for process in tuple(pool._pool) if pool is not None else ():  # noqa: SLF001 - the same
+        for process in self._children():
             kill(process.pid)
 
     def end(self) -> None:

@@ -488,6 +488,30 @@ def test_children_that_are_not_up_yet_are_no_slots_and_new_ones_are_noticed(stag
     assert stage.sent == [["a"], ["b"]]
 
 
+def test_a_child_that_was_replaced_between_two_looks_is_noticed(stage: Stage) -> None:
+    """Whoever asked for slots in between was told that there is none, and waits to hear of one."""
+    stage.pool._pool._pool = [SimpleNamespace(pid=2**30)]
+    stage.tick()
+    before = stage.roomier
+    stage.tick()
+    assert stage.roomier == before
+
+    stage.pool._pool._pool = [SimpleNamespace(pid=2**30 + 1)]
+    stage.tick()
+
+    assert stage.roomier == before + 1
+
+
+def test_the_desk_hears_that_the_event_loop_runs_again(stage: Stage) -> None:
+    stage.tick()
+    stage.dispatcher.suspend()
+    before = stage.roomier
+
+    stage.dispatcher.resume()
+
+    assert stage.roomier == before + 1
+
+
 def test_threads_that_were_given_up_are_no_slots(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage(monkeypatch)
     stage.pool.num_processes = 2  # type: ignore[attr-defined]  # what Celery's pool of threads says
