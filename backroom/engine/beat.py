@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from celery.beat import Scheduler
 
 from backroom.engine.periodic import periodic_schedules
-from backroom.engine.urls import redis_url
+from backroom.engine.urls import store_url
 from backroom.model.errors import StoreUnavailable
 from backroom.settings import get_settings
 from backroom.store import Store, connect
@@ -36,8 +36,7 @@ class JobScheduler(Scheduler):
 
     def __init__(self, app: Any, *args: Any, **kwargs: Any) -> None:
         settings = get_settings()
-        url = redis_url(str(app.conf.broker_url))
-        url = url if "://" in url else settings.redis_url
+        url = store_url(app)
         self._store = Store(connect(url, timeout=settings.redis_timeout_seconds), settings=settings)
         self._alarm = Alarm(url, self._store.keys.wake("scheduler"), settings.redis_timeout_seconds)
         self._bulk_runner = BulkRunner(self._store)

@@ -23,6 +23,13 @@ def redis_url(url: str) -> str:
 
 
 def store_url(app: Any) -> str:
-    """The Redis URL of the job store that a Celery application works with: its broker, or the one of the settings."""
-    url = str(app.conf.broker_url or "")
-    return redis_url(url) if url.startswith("backroom") else get_settings().redis_url
+    """The Redis URL of the job store that a Celery application works with: its broker, or the one of the settings.
+
+    Of several brokers, for Celery takes lists, texts with semicolons, and others for reading and writing, the first.
+    """
+    for given in (app.conf.broker_read_url, app.conf.broker_write_url):  # both are `broker_url` unless they are set
+        first = next(iter(given), "") if isinstance(given, list | tuple) else given
+        url = str(first or "").partition(";")[0]
+        if url.startswith("backroom"):
+            return redis_url(url)
+    return get_settings().redis_url
