@@ -34,7 +34,12 @@ def enqueue(call: Call[NoQuery, EnqueueBody]) -> Answer:
     data = {"userId": call.body.user_id, "payload": call.body.payload}
     try:
         return submit_one(call, Draft(JOB_TYPE, data, None, call.body.options))
-    except InvalidInput as error:  # the data is the body itself here: its pointers begin one level higher
-        raise InvalidInput(one._replace(pointer=one.pointer.removeprefix("/data")) for one in error.errors) from None
+    except InvalidInput as error:
+        raise InvalidInput(one._replace(pointer=_in_the_body(one.pointer)) for one in error.errors) from None
     except TooLarge as error:
         raise TooLarge("payload (/payload)", error.limit, error.size) from None
+
+
+def _in_the_body(pointer: str) -> str:
+    """The data is the body itself here, and pointers begin one level higher; what is wrong with all is the payload."""
+    return "/payload" if pointer == "/data" else pointer.removeprefix("/data")

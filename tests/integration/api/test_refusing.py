@@ -117,6 +117,10 @@ def test_submissions_that_are_not_valid(api: Api, body: object, where: list[str]
     assert sorted(pointers(response)) == sorted(where)
 
 
+def nested(depth: int) -> object:
+    return [nested(depth - 1)] if depth else 0
+
+
 @pytest.mark.parametrize(
     ("body", "where"),
     [
@@ -126,6 +130,7 @@ def test_submissions_that_are_not_valid(api: Api, body: object, where: list[str]
         ({"userId": "u", "payload": []}, ["/payload"]),
         ({"userId": "u", "payload": None}, ["/payload"]),
         ({"userId": "u", "payload": {"rounds": 0}}, ["/payload/rounds"]),
+        ({"userId": "u", "payload": {"x": nested(70)}}, ["/payload"]),
         ({"userId": "u", "payload": {}, "option": {}}, ["/option"]),
         ({"userId": "u", "payload": {}, "options": {"priority": 1.5}}, ["/options/priority"]),
     ],
@@ -134,6 +139,12 @@ def test_the_quick_door_points_into_its_own_body(api: Api, body: object, where: 
     response = api.post("/jobs/enqueue", body)
     problem(response, 422, "invalid-input")
     assert sorted(pointers(response)) == sorted(where)
+
+
+def test_a_number_too_large_for_a_float_in_the_quick_door(api: Api) -> None:
+    response = api.send("/jobs/enqueue", b'{"userId": "u", "payload": {"x": 1e999}}')
+    problem(response, 422, "invalid-input")
+    assert pointers(response) == ["/payload"]
 
 
 def test_an_unknown_job_type_is_refused_with_the_known_ones(api: Api) -> None:
