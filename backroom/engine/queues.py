@@ -15,16 +15,28 @@ __all__ = ["EveryQueue", "EveryQueueAMQP", "served_queues"]
 
 
 class EveryQueue(Queues):
-    """Celery's queues, which also remembers those that ``-X`` excludes: they need not be known."""
+    """Celery's queues, which also remembers those that ``-X`` excludes: they need not be known.
+
+    Blanks around names, as in ``-Q "mail, images"``, are nobody's: no name of Backroom's may hold one.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.excluded: tuple[str, ...] = ()
 
+    def select(self, include: str | Sequence[str] | None) -> None:
+        """Consume from these queues alone."""
+        super().select(_names(include))
+
     def deselect(self, exclude: str | Sequence[str] | None) -> None:
         """Do not consume from these queues."""
-        super().deselect(exclude)
-        self.excluded += tuple(maybe_list(exclude) or ())
+        names = _names(exclude)
+        super().deselect(names)
+        self.excluded += tuple(names)
+
+
+def _names(given: str | Sequence[str] | None) -> list[str]:
+    return [name.strip() for name in maybe_list(given) or () if name.strip()]
 
 
 class EveryQueueAMQP(AMQP):
