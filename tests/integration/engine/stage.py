@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from bisect import bisect_right
+from collections import Counter
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -407,6 +409,34 @@ class Stage:
                 claims.append(event)
         kept = [event for claims in starts.values() for event in claims if event.type == "active"]
         return sorted(kept, key=lambda each: each.at)
+
+    def kept_the_order(self, ids: Sequence[str]) -> None:
+        """Jobs were claimed in this order, by a worker of one slot, and began in it. They have all ended.
+
+        A worker gives back what does not begin within a moment, as on a machine that stands still. What it has claimed
+        behind such a job may begin before it.
+        """
+        wanted = set(ids)
+        claims = [event.job_id for event in self.everything("active") if event.job_id in wanted]
+        assert list(dict.fromkeys(claims)) == list(ids)
+        given_back = {job_id for job_id, times in Counter(claims).items() if times > 1}
+        begun = [run.job_id for run in self.runs() if run.job_id in wanted]
+        assert sorted(begun) == sorted(ids)
+        assert [each for each in begun if each not in given_back] == [each for each in ids if each not in given_back]
+
+    def most_in_a_window(self, ids: Sequence[str], duration_ms: int) -> int:
+        """How many of these jobs, which have a rate limit to themselves, started within one window at most.
+
+        A window begins with the first claim behind the end of the one before. A job that was given back unstarted (see
+        `starts`) may start at the end of its window, close to those of the next.
+        """
+        wanted = set(ids)
+        windows: list[int] = []
+        for claim in self.everything("active"):
+            if claim.job_id in wanted and (not windows or claim.at >= windows[-1] + duration_ms):
+                windows.append(claim.at)
+        starts = Counter(bisect_right(windows, start.at) for start in self.starts() if start.job_id in wanted)
+        return max(starts.values())
 
     def everything(self, *kinds: str) -> list[Event]:
         """All events of these types so far."""

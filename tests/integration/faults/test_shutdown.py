@@ -51,7 +51,7 @@ def test_workers_told_to_stop_finish_what_runs_and_give_back_the_rest(stage: Sta
     stage.worker(pool="threads", concurrency=1)
     all_completed(stage, [*running, *waiting])
     each_ran_once(stage, [*running, *waiting])
-    assert [run.job_id for run in stage.runs() if run.job_id in waiting] == waiting
+    stage.kept_the_order(waiting)
 
 
 def test_workers_told_to_stop_under_a_load_of_very_short_jobs_lose_and_double_none(stage: Stage) -> None:
