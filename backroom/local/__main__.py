@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -164,8 +165,9 @@ def _public(url: str) -> str:
     return parts._replace(netloc=f"{user.partition(':')[0]}:***{at}{host}" if at else host).geturl()
 
 
-def _free_port_after(port: int) -> int | None:
-    return next((higher for higher in range(port + 1, 65536) if port_is_free(higher)), None)
+def _free_port_after(port: int) -> int:
+    """Return the next free port; behind the last one those begin again that need no rights."""
+    return next(filter(port_is_free, chain(range(port + 1, 65536), range(1024, port))))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ FIRST_JOB: Final = "heavy-task"
 """The job type of the quick door, and so of the first job that anybody sends."""
 _TIMEOUT_SECONDS: Final = 5.0
 _POLL_SECONDS: Final = 0.2
+#: A proxy that the environment names (``http_proxy``) is on the way to other machines, not to this one.
+_here: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Readiness(threading.Thread):
@@ -56,7 +58,7 @@ class Readiness(threading.Thread):
 
     def _missing_api(self) -> list[str]:
         try:
-            with urllib.request.urlopen(f"http://{HOST}:{self._port}/readyz", timeout=_TIMEOUT_SECONDS):
+            with _here.open(f"http://{HOST}:{self._port}/readyz", timeout=_TIMEOUT_SECONDS):
                 return []
         except (OSError, ValueError):  # not there yet, or not ready (an HTTP error is an OSError)
             return ["the API"]

@@ -165,6 +165,12 @@ def test_a_store_of_ones_own_is_used_and_none_started(run, tmp_path):
         assert server.answers()
 
 
+@pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "all_proxy"])
+def test_a_proxy_on_the_way_to_other_machines_is_not_asked_for_this_one(run, name):
+    stack = run(WORKERS="0", **{name: "http://127.0.0.1:9"})
+    stack.wait_until_up()
+
+
 def test_without_workers_it_is_up_as_soon_as_the_rest_is(run):
     stack = run(WORKERS="0")
     stack.wait_until_up()
