@@ -21,6 +21,10 @@ SHARED_PROCESSORS: Final[tuple[structlog.typing.Processor, ...]] = (
 )
 
 
+#: Control characters, with which a text could work the terminal that shows it, as escapes. Not line ends and tabs.
+_CONTROLS: Final = {code: ascii(chr(code))[1:-1] for code in (*range(9), *range(11, 32), *range(127, 160))}
+
+
 def wants_json(settings: Settings) -> bool:
     """Whether lines are JSON: as set, or, with ``auto``, wherever no terminal reads them."""
     if settings.log_format == "auto":
@@ -33,6 +37,11 @@ def console_renderer() -> structlog.typing.Processor:
     return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty() and "NO_COLOR" not in os.environ)
 
 
+def _harmless(_logger: Any, _method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Whoever calls the API chooses much of what lines say, such as addresses and the ids of users."""
+    return {name: value.translate(_CONTROLS) if isinstance(value, str) else value for name, value in line.items()}
+
+
 def formatter(settings: Settings, *more: structlog.typing.Processor) -> logging.Formatter:
     """Gives the lines of the standard library's loggers, gunicorn's and Celery's among them, the same shape.
 
@@ -40,8 +49,7 @@ def formatter(settings: Settings, *more: structlog.typing.Processor) -> logging.
     """
     renderer = structlog.processors.JSONRenderer() if wants_json(settings) else console_renderer()
     processors = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer]
-    if wants_json(settings):
-        processors.insert(1, structlog.processors.format_exc_info)
+    processors.insert(1, structlog.processors.format_exc_info if wants_json(settings) else _harmless)
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[*SHARED_PROCESSORS, structlog.stdlib.add_logger_name, *more], processors=processors
     )
@@ -68,7 +76,7 @@ def configure(settings: Settings) -> None:
         )
     else:
         structlog.configure(
-            processors=[*SHARED_PROCESSORS, console_renderer()],
+            processors=[*SHARED_PROCESSORS, _harmless, console_renderer()],
             wrapper_class=wrapper,
             logger_factory=structlog.PrintLoggerFactory(sys.stderr),
             cache_logger_on_first_use=True,
