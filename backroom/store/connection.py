@@ -133,6 +133,8 @@ class KeptConnections:
         connection = self._connection()
 
         def ask() -> Any:
+            if not connection.is_connected:
+                connection.connect()  # behind sentinels to who is the master now; sending would go to who was it then
             connection.send_command(*command)
             return connection.read_response()
 
