@@ -23,7 +23,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 from redis.retry import Retry
-from redis.sentinel import Sentinel
+from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from backroom.model.errors import StoreFull, StoreUnavailable
 
@@ -48,8 +48,7 @@ def connect(
 
     ``timeout`` bounds connecting and each answer, in seconds; None waits for ever, for blocking calls. ``single`` keeps
     one connection for the client's life instead of a pool. ``most`` bounds the connections of the pool: whoever needs
-    one more waits for it (behind sentinels any number is made). Connects on first use; raises `ValueError` for other
-    URLs.
+    one more waits for it. Connects on first use; raises `ValueError` for other URLs.
     """
     options: dict[str, Any] = {
         "socket_timeout": timeout,
@@ -67,7 +66,7 @@ def connect(
     if scheme != "unix":
         options["socket_keepalive"] = True
     if scheme in {"sentinel", "sentinels"}:
-        return _sentinel(url, options, single=single)
+        return _sentinel(url, options, single=single, most=most)
     if most is not None:
         bound = {**options, "max_connections": most}
         return Redis(connection_pool=BlockingConnectionPool.from_url(url, timeout=_WAIT_SECONDS, **bound))
@@ -80,7 +79,11 @@ def _finished(client: Any, *, single: bool) -> Redis:
     return found
 
 
-def _sentinel(url: str, options: dict[str, Any], *, single: bool) -> Redis:
+class _BoundedSentinelPool(SentinelConnectionPool, BlockingConnectionPool):
+    """A bounded number of connections to the primary that sentinels name."""
+
+
+def _sentinel(url: str, options: dict[str, Any], *, single: bool, most: int | None) -> Redis:
     parts = urlsplit(url)
     login, _, hosts = parts.netloc.rpartition("@")
     service, _, database = parts.path.strip("/").partition("/")
@@ -97,6 +100,8 @@ def _sentinel(url: str, options: dict[str, Any], *, single: bool) -> Redis:
         sentinel_options["password"] = query["sentinel_password"]
     if parts.scheme == "sentinels":
         options["ssl"] = sentinel_options["ssl"] = True
+    if most is not None:
+        options |= {"max_connections": most, "timeout": _WAIT_SECONDS, "connection_pool_class": _BoundedSentinelPool}
     sentinel = Sentinel(nodes, sentinel_kwargs=sentinel_options)  # type: ignore[no-untyped-call]  # untyped in the library
     client: Redis = sentinel.master_for(  # type: ignore[no-untyped-call]  # the same
         service, db=int(database or 0), username=unquote(user) or None, password=unquote(password) or None, **options

@@ -65,9 +65,10 @@ def _answers(server: redis.Redis) -> bool:
     return False
 
 
+@pytest.mark.parametrize("most", [None, 8])
 @pytest.mark.parametrize("fate", ["killed", "demoted"])
-def test_submissions_go_to_the_new_primary_at_once(watched: Watched, fate: str) -> None:
-    with connect(watched.url, timeout=10) as client, connect(watched.second.url, timeout=10) as second:
+def test_submissions_go_to_the_new_primary_at_once(watched: Watched, fate: str, most: int | None) -> None:
+    with connect(watched.url, timeout=10, most=most) as client, connect(watched.second.url, timeout=10) as second:
         store = Store(client, prefix="watched")
         before = submit(store)
         watched.change_over()
@@ -80,3 +81,15 @@ def test_submissions_go_to_the_new_primary_at_once(watched: Watched, fate: str) 
 
         assert Store(second, prefix="watched").inspection.states([before, *after]) == [None, *["waiting"] * 3]
         assert store.inspection.get(after[0]).id == after[0]
+
+
+def test_there_are_no_more_connections_than_there_may_be(watched: Watched) -> None:
+    with connect(watched.url, timeout=10, most=2) as client:
+        pool = client.connection_pool
+        pool.timeout = 0.01  # who would wait is refused
+        held = [pool.get_connection() for _ in range(2)]
+        with pytest.raises(redis.ConnectionError, match="No connection available"):
+            client.ping()
+        for each in held:
+            pool.release(each)
+        assert client.ping()
