@@ -82,18 +82,18 @@ class ScriptRunner:
 
     def run(self, redis: Redis | KeptConnections, name: str, *arguments: Any) -> Any:
         """Run the script on ``redis``, which is given its source the first time."""
-        script = load_script(name)
+        script, words = load_script(name), self._words(arguments)
         try:
-            return redis.evalsha(script.sha, 1, self._prefix, self._settings, *arguments)
+            return redis.evalsha(script.sha, *words)
         except NoScriptError:
-            return redis.eval(script.source, 1, self._prefix, self._settings, *arguments)
+            return redis.eval(script.source, *words)
 
     def run_each(self, redis: Redis, name: str, calls: Sequence[Sequence[Any]]) -> list[Any]:
         """Run the script with the arguments of each call, in one round trip; an answer may be an exception."""
         script = load_script(name)
         pipeline = redis.pipeline(transaction=False)
         for arguments in calls:
-            pipeline.evalsha(script.sha, 1, self._prefix, self._settings, *arguments)
+            pipeline.evalsha(script.sha, *self._words(arguments))
         answers: list[Any] = pipeline.execute(raise_on_error=False)
         for place, answer in enumerate(answers):
             if isinstance(answer, NoScriptError):
@@ -102,3 +102,11 @@ class ScriptRunner:
                 except RedisError as error:
                     answers[place] = error
         return answers
+
+    def _words(self, arguments: Sequence[Any]) -> list[Any]:
+        """What follows the script in a call, whole numbers as the text that they are on the wire.
+
+        hiredis 3.5 would make that too, but ends the process with a segmentation fault if a signal raises an exception
+        meanwhile, as the end of a soft time limit does in a pool's child.
+        """
+        return ["1", self._prefix, self._settings, *(str(one) if type(one) is int else one for one in arguments)]

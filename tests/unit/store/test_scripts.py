@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hiredis
 import pytest
 
 import backroom.store
@@ -125,3 +126,22 @@ def test_a_flushed_script_cache_is_filled_again(store: Store) -> None:
     store.redis.script_flush()
 
     assert state(store, submit(store)) == "waiting"
+
+
+def test_whole_numbers_go_to_the_library_as_text(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends the process if it is interrupted while it makes text of them."""
+    calls: list[tuple[object, ...]] = []
+    pack = hiredis.pack_command
+
+    def watched(words: tuple[object, ...]) -> object:
+        calls.append(words)
+        return pack(words)
+
+    monkeypatch.setattr(hiredis, "pack_command", watched)
+    submit(store)
+    store.upkeep.promote()
+    store.upkeep.sweep()
+
+    scripts = [words for words in calls if words[0] in {b"EVALSHA", b"EVAL"}]
+    assert len(scripts) >= 3
+    assert {type(word) for words in scripts for word in words} == {str, bytes}
