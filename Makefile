@@ -8,8 +8,8 @@ MAKEFLAGS += --no-print-directory
 
 # The Python that makes .venv, e.g. `make test PYTHON=python3.13`.
 PYTHON ?= python3
-# Test processes that run at once.
-JOBS ?= 2
+# Test processes that run at once: one more than the two cores of a small machine, as tests often wait.
+JOBS ?= 3
 # More words for pytest, e.g. `make test ARGS='-k retry -x'`.
 ARGS ?=
 
@@ -41,8 +41,9 @@ logs: ## Follow the containers' logs
 ##@ Prove it
 
 .PHONY: test check browser compose-test bench soak
-test: .venv-dev ## Unit, integration and Celery tests, two at a time (JOBS, ARGS)
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m 'not browser and not compose and not slow' $(ARGS)
+# In their order, not the largest files first: those that take long have few tests, and stand before the unit tests.
+test: .venv-dev ## Unit, integration and Celery tests, three at a time (JOBS, ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m 'not browser and not compose and not slow' $(ARGS)
 
 check: .venv-dev ## Lint, format, types, and who may import whom
 	$(BIN)/python -m ruff check .
