@@ -13,7 +13,7 @@ from celery.beat import Scheduler
 
 from backroom.engine.periodic import periodic_schedules
 from backroom.engine.urls import store_url
-from backroom.model.errors import StoreUnavailable
+from backroom.model.errors import StoreFull, StoreUnavailable
 from backroom.settings import get_settings
 from backroom.store import Store, connect
 from backroom.store.alarm import Alarm
@@ -46,7 +46,9 @@ class JobScheduler(Scheduler):
         self._next_due: float | None = None
         self._id = f"scheduler@{socket.gethostname()}-{os.getpid()}"
         self._periodic: dict[str, ScheduleSpec] | None = None
-        self._away = self._closed = False
+        #: What is wrong with the store, as it was last said: "away", "full" or "".
+        self._trouble = ""
+        self._closed = False
         super().__init__(app, *args, **kwargs)
 
     def setup_schedule(self) -> None:
@@ -62,14 +64,15 @@ class JobScheduler(Scheduler):
         """Do what is due, then sleep until something is. Returns 0: beat need not sleep on top."""
         try:
             self._do_what_is_due()
-            if self._away:
-                self._away = False
+            if self._trouble:
+                self._trouble = ""
                 logger.info("the job store is back")
             self._sleep()
         except StoreUnavailable as error:
-            if not self._away:
-                self._away = True
-                logger.warning("the job store is away, trying again every %.1f s: %s", PAUSE_SECONDS, error)
+            trouble = "full" if isinstance(error, StoreFull) else "away"
+            if trouble != self._trouble:
+                self._trouble = trouble
+                logger.warning("the job store is %s, trying again every %.1f s: %s", trouble, PAUSE_SECONDS, error)
             self._pause()
         except Exception:
             logger.exception("the scheduler stumbled and goes on")

@@ -120,7 +120,8 @@ def test_a_full_store_stops_no_promotion(store: Store, programs: Programs, own_s
     scheduler = programs.scheduler()
     eventually(lambda: fires(store) > 0)
     store.redis.config_set("maxmemory", "1mb")
-    eventually(lambda: "memory limit" in scheduler.log)
+    eventually(lambda: "the job store is full" in scheduler.log)
+    assert "memory limit" in scheduler.log
     tick = max(store.workers.scheduler_ticks().values())
 
     eventually(lambda: max(store.workers.scheduler_ticks().values()) > tick + 2)
