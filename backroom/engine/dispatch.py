@@ -76,7 +76,13 @@ class Dispatcher:
         with self._lock:
             if self._suspended or self._closed:
                 return 0
-            return max(0, self._pool_slots() - sum(not message.open for message in self._messages))
+            return max(0, self._pool_slots() - self.held)
+
+    @property
+    def held(self) -> int:
+        """How many slots are taken by what is not waited for any more: threads that were given up and still run."""
+        with self._lock:
+            return sum(not message.open for message in self._messages)
 
     def _pool_slots(self) -> int:
         if not self._forked:

@@ -328,7 +328,7 @@ class DeskStep(bootsteps.StartStopStep):
             queues=None if self._named is None else tuple(self._named),
             pool=_pool_name(worker.pool),
             slots=slots,
-            busy=min(len(busy), slots),
+            busy=min(len(busy) + self._dispatcher.held, slots),
             jobs=jobs_of(busy),
             started_at=self._started_at,
             state=self._state,  # type: ignore[arg-type]  # one of the three

@@ -35,7 +35,7 @@ class WorkerView:
     pool: str
     #: How many jobs it can run at once.
     slots: int
-    #: How many it runs.
+    #: How many it runs, those that were given up and hold a thread still among them.
     busy: int
     #: Ids of the jobs it runs, at most 100.
     jobs: tuple[str, ...]

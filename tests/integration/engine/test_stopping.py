@@ -185,7 +185,7 @@ def test_a_job_in_a_thread_that_never_looks_is_given_up_and_its_late_result_refu
     assert (job.state, [entry["outcome"] for entry in job.attempt_log]) == (State.FAILED, ["timeout"])
     # Both threads are still taken: what comes now waits in the store and not in the worker.
     waiting = stage.submit("echo")
-    stage.wait_for_news(worker)
+    stage.wait_for_news(worker, until=lambda view: (view.busy, view.jobs) == (2, ()))
     assert stage.happened(waiting, "active") == []
     stage.let("late")
     assert stage.result(waiting) == {}
