@@ -6,4 +6,4 @@
 -- O(log n)
 redis.call('ZREM', P .. 'schedules', ARGV[2])
 redis.call('ZREM', P .. 'schedules:all', ARGV[2])
-return redis.call('UNLINK', schedule_key(ARGV[2]), fires_key(ARGV[2])) > 0 and 1 or 0
+return redis.call('UNLINK', schedule_key(ARGV[2]), fires_key(ARGV[2]), working_key(ARGV[2])) > 0 and 1 or 0

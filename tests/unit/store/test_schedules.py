@@ -322,6 +322,37 @@ def test_a_job_run_by_hand_counts_as_one_at_work(store: Store) -> None:
     assert store.schedules.fire_due()[0] == 0
 
 
+def test_what_must_not_overlap_waits_for_a_job_that_the_history_does_not_show_any_more(
+    store: Store, worker: Worker
+) -> None:
+    store.schedules.put("a", spec(overlap=False))
+    store.schedules.fire_due()
+    running = worker.claim_one()
+    for _ in range(12):
+        store.schedules.run("a")
+        worker.end(worker.claim_one())
+    assert running.id not in {fire["jobId"] for fire in store.schedules.get("a").last_fires}
+
+    let_pass(store, "a", HOUR)
+    assert store.schedules.fire_due()[0] == 0
+
+    worker.end(running)
+    let_pass(store, "a", HOUR)
+    assert store.schedules.fire_due()[0] == 1
+    assert store.redis.keys("*working*") == []
+
+
+def test_what_is_remembered_of_a_schedule_without_overlap_goes_with_it(store: Store) -> None:
+    store.schedules.put("a", spec(overlap=False))
+    for _ in range(12):
+        store.schedules.run("a")
+    assert len(store.redis.keys("*working*")) == 1
+
+    store.schedules.remove("a")
+
+    assert store.redis.keys("*schedules:*") == [store.keys.single("schedules:revision")]
+
+
 def test_what_may_overlap_does(store: Store) -> None:
     store.schedules.put("a", spec())
     store.schedules.fire_due()

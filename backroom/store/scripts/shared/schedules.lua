@@ -1,6 +1,8 @@
 -- Schedules: a hash each; `schedules` holds the next slot (ms) of those that fire, `schedules:all` all of them by creation.
 local function schedule_key(key) return P .. 'schedule:' .. key end
 local function fires_key(key) return schedule_key(key) .. ':fires' end
+-- Jobs of one without overlap that had not ended when the list of its last fires became too short for them.
+local function working_key(key) return P .. 'schedules:working:' .. key end
 
 -- Whether a schedule is still as the caller read it. Every change gives it a revision that no schedule ever had before;
 -- '' is that of none at all.
