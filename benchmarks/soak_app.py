@@ -1,6 +1,7 @@
 """The jobs of the soak: each run leaves a line in a file, so that runs can be counted whatever the store says."""
 
 import os
+import signal
 import time
 from typing import Any
 
@@ -35,6 +36,13 @@ def soak(data: dict[str, Any]) -> dict[str, int]:
         raise RuntimeError("as it was told")
     _note("ended")
     return {"attempt": current_job.attempt}
+
+
+@job("soak-poison", queue="soak-poison")
+def soak_poison(_: dict[str, Any]) -> None:
+    """End the process that runs it, each time: a child of the pool."""
+    _note("begun")
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @job("soak-tick", max_stalled=50)
