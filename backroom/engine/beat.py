@@ -84,6 +84,7 @@ class JobScheduler(Scheduler):
         time.sleep(PAUSE_SECONDS)
 
     def _do_what_is_due(self) -> None:
+        full = self._put_entries()
         now = time.monotonic()
         begins = now >= self._sweep_at
         if begins:
@@ -95,14 +96,23 @@ class JobScheduler(Scheduler):
             self._bulk_runner.nudge()
         # A full store takes no new jobs, but lets those that wait go on: promoting comes first.
         _, job_due = self._store.upkeep.promote()
-        if self._periodic is not None:
-            self._store.schedules.put_celery(self._periodic, owner=self.app.main or "")
-            self._periodic = None
+        if full is not None:
+            raise full
         _, slot_due = self._store.schedules.fire_due()
         more_to_tell = self._store.outbox.dispatch()
         soonest = min((due for due in (job_due, slot_due) if due is not None), default=None)
         soonest = 0 if more_to_tell or self._sweeper.has_more else soonest
         self._next_due = None if soonest is None else time.monotonic() + soonest / 1000
+
+    def _put_entries(self) -> StoreFull | None:
+        """Store the entries of the application, once; what a full store says to that."""
+        if self._periodic is not None:
+            try:
+                self._store.schedules.put_celery(self._periodic, owner=self.app.main or "")
+            except StoreFull as full:
+                return full
+            self._periodic = None
+        return None
 
     def _sweep(self) -> None:
         self._swept += self._sweeper.go_on()

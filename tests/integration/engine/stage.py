@@ -241,8 +241,8 @@ class Stage:
         eventually(told)
 
     def wait_until_idle(self, process: Process) -> None:
-        """Until the worker says, from now on, that it runs nothing."""
-        self.wait_for_news(process, until=lambda view: view.busy == 0)
+        """Until the worker says, from now on, that it runs no job; one that was given up may still hold a thread."""
+        self.wait_for_news(process, until=lambda view: not view.jobs)
 
     def scheduler(self, name: str = "scheduler") -> Process:
         """Start a scheduler and wait for its first round."""
