@@ -155,7 +155,12 @@ RUN: Final = _family("backroom_job_run_seconds", "histogram", "From started to s
 # Workers and schedulers.
 WORKERS: Final = _family("backroom_workers", "gauge", "Worker processes that report.")
 SLOTS: Final = _family("backroom_worker_slots", "gauge", "Jobs that the worker can run at once.", ("worker",))
-SLOTS_BUSY: Final = _family("backroom_worker_slots_busy", "gauge", "Jobs that the worker runs.", ("worker",))
+SLOTS_BUSY: Final = _family(
+    "backroom_worker_slots_busy",
+    "gauge",
+    "Slots of the worker that are taken: by jobs, and in threads also by those that were given up.",
+    ("worker",),
+)
 HEARTBEAT: Final = _family(
     "backroom_worker_last_heartbeat_timestamp_seconds", "gauge", "When the worker last reported.", ("worker",)
 )

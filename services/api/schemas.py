@@ -330,7 +330,7 @@ class Stats(View):
     paused_queues: int
     oldest_waiting_ms: int | None
     workers: int
-    busy: int = Field(description="Jobs that run now.")
+    busy: int = Field(description="Slots that are taken now: by jobs, and in threads also by those that were given up.")
     slots: int = Field(description="Jobs that could run at once.")
 
 
