@@ -1,13 +1,13 @@
 """What the event stream and the diary of a soak say about what was promised."""
 
 import collections
-from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from backroom.model.states import FINISHED
 from backroom.store.events import Event, Events
+from tests.integration.engine.claims import most_in_a_window
 
 __all__ = ["Accepted", "Reckoning", "every_event"]
 
@@ -68,23 +68,8 @@ class Reckoning:
         return most
 
     def most_in_a_window(self, queue: str, duration_ms: int) -> int:
-        """How many jobs of the queue, which are not tried again, started within one rate window at most.
-
-        A window begins with the first claim behind the end of the one before. Claims that were given back unstarted
-        (the job waits again, and has not stalled) are no starts.
-        """
-        claims: dict[str, list[Event]] = collections.defaultdict(list)
-        windows: list[int] = []
-        for event in self._of(queue):
-            of_job = claims[event.job_id]
-            if event.type == "active" and (not windows or event.at >= windows[-1] + duration_ms):
-                windows.append(event.at)
-            if event.type == "waiting" and of_job and of_job[-1].type == "active":
-                of_job.pop()
-            elif event.type in {"active", "stalled"}:
-                of_job.append(event)
-        starts = (event.at for of_job in claims.values() for event in of_job if event.type == "active")
-        return max(collections.Counter(bisect_right(windows, at) for at in starts).values(), default=0)
+        """How many jobs of the queue, which are not tried again, started within one rate window at most."""
+        return most_in_a_window(list(self._of(queue)), duration_ms)
 
     def _of(self, queue: str) -> Iterable[Event]:
         return (event for event in self._events if event.queue == queue)

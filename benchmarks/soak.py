@@ -24,7 +24,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -129,8 +129,8 @@ class Soak:
         self.server = EmbeddedServer(folder / "redis")
         self.server.start()
         self._diary = folder / "diary"
-        self._proxy = Proxy(self.server.port)
-        self._proxy.__enter__()
+        self._resources = ExitStack()
+        self._proxy = self._resources.enter_context(Proxy(self.server.port))
         self._port = HeldPort()
         self._url = f"http://127.0.0.1:{(port := self._port.number)}"
         environment = {
@@ -319,7 +319,7 @@ class Soak:
         """End everything."""
         for part in (self.api, *self.workers, *self.schedulers):
             part.stop()
-        self._proxy.__exit__(None, None, None)
+        self._resources.close()
         self.server.stop()
 
     # The reckoning.

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from bisect import bisect_right
 from collections import Counter
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from backroom.model.options import parse_options
 from backroom.model.states import FINISHED
 from backroom.settings import Settings, get_settings
 from backroom.store import Store, connect
+from tests.integration.engine.claims import most_in_a_window, starts_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -395,20 +395,8 @@ class Stage:
         return [event for event in self._events if event.job_id == job_id and (not kinds or event.type in kinds)]
 
     def starts(self) -> list[Event]:
-        """The claims of all jobs that were not given back unstarted, in their order.
-
-        A worker gives back what no slot takes within a moment, as on a machine that stands still: such a job waits
-        again and is claimed again. Not for jobs that are tried again at once, which wait again as well.
-        """
-        starts: dict[str, list[Event]] = {}
-        for event in self.everything("active", "stalled", "waiting"):
-            claims = starts.setdefault(event.job_id, [])
-            if event.type == "waiting" and claims and claims[-1].type == "active":
-                claims.pop()
-            elif event.type != "waiting":
-                claims.append(event)
-        kept = [event for claims in starts.values() for event in claims if event.type == "active"]
-        return sorted(kept, key=lambda each: each.at)
+        """The claims of all jobs that were not given back unstarted, in their order; see `starts_of`."""
+        return starts_of(self.everything("active", "stalled", "waiting"))
 
     def kept_the_order(self, ids: Sequence[str]) -> None:
         """Jobs were claimed in this order, by a worker of one slot, and began in it. They have all ended.
@@ -425,18 +413,12 @@ class Stage:
         assert [each for each in begun if each not in given_back] == [each for each in ids if each not in given_back]
 
     def most_in_a_window(self, ids: Sequence[str], duration_ms: int) -> int:
-        """How many of these jobs, which have a rate limit to themselves, started within one window at most.
-
-        A window begins with the first claim behind the end of the one before. A job that was given back unstarted (see
-        `starts`) may start at the end of its window, close to those of the next.
-        """
+        """How many of these jobs, which have started, did so within one window of a rate limit at most."""
         wanted = set(ids)
-        windows: list[int] = []
-        for claim in self.everything("active"):
-            if claim.job_id in wanted and (not windows or claim.at >= windows[-1] + duration_ms):
-                windows.append(claim.at)
-        starts = Counter(bisect_right(windows, start.at) for start in self.starts() if start.job_id in wanted)
-        return max(starts.values())
+        events = [each for each in self.everything("active", "stalled", "waiting") if each.job_id in wanted]
+        most = most_in_a_window(events, duration_ms)
+        assert most, "none of them has started"
+        return most
 
     def everything(self, *kinds: str) -> list[Event]:
         """All events of these types so far."""
